@@ -1,0 +1,412 @@
+"""Plain English read by rules: a message goes in, small frozen meanings come out.
+
+`understand` tries `RULES` on each clause of the message, in order, until one speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .offline_words import (
+    COURSE,
+    EMAIL,
+    GREETING,
+    LANGUAGE,
+    LANGUAGES,
+    LEVEL,
+    LEVELS,
+    PAST,
+    THIRD_PERSON,
+    clauses,
+    is_question,
+    name_in,
+    topics_in,
+    words,
+)
+
+THAT_ONE, NEXT_ONE, WHOLE_COURSE = "<it>", "<next>", "<all>"
+"""Stand for topics that only the conversation or the memory can name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Something to keep; `topic` is what a preference is about."""
+
+    content: str
+    kind: Literal["name", "email", "level", "preference", "fact"] = "fact"
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Something to forget: a kind, a preference's topic, a fact's words, or "everything"."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Topics that are finished, and the one being learned."""
+
+    completed: tuple[str, ...] = ()
+    current: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question about "me", "name", "email", "level", "next", "progress", "preferences",
+    "completed" (`subject`: a topic or ""), a "lesson" (`subject`: the topic) or a "fact"
+    (`subject`: the question)."""
+
+    about: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Small talk: a key of `SMALL_TALK`, or "unkept" for what is heard and not kept."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """A clause that no rule follows."""
+
+    text: str
+
+
+Meaning = Remember | Forget | Progress | Ask | Chat | Unclear
+
+
+def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
+    """What `text` says, in order, each meaning once; all progress is in one `Progress`."""
+    found: list[Meaning] = []
+    for clause in clauses(text):
+        found += _meanings(clause, course) or [Unclear(clause)]
+    steps = [meaning for meaning in found if isinstance(meaning, Progress)]
+    if steps:
+        done = dict.fromkeys(topic for step in steps for topic in step.completed)
+        current = next((step.current for step in reversed(steps) if step.current), None)
+        found[found.index(steps[0])] = whole = Progress(tuple(done), current)
+        found = [m for m in found if m is whole or not isinstance(m, Progress)]
+    return list(dict.fromkeys(found))
+
+
+def _meanings(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    return next((found for rule in RULES if (found := rule(clause, course))), [])
+
+
+# --- small talk and questions ------------------------------------------------------------------
+
+SMALL_TALK = {
+    "hello": words(rf"(?:{GREETING.pattern}|i'm back(?: again)?)"),
+    "thanks": words(r"(?:many )?(?:thanks?|thank you|thx|cheers)(?: .{1,30})?"),
+    "bye": words(
+        r"(?:good ?)?bye(?: .{1,20})?|see (?:you|ya)(?: .{1,20})?|good ?night|"
+        r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
+    ),
+    "help": words(
+        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))|"
+        r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person).{0,20}"
+    ),
+    "fine": words(r"how(?:'s it going| are you.{0,20})|what's up"),
+    "listening": words(
+        r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)|"
+        r"i need (?:some |your )?help"
+    ),
+    "ok": words(
+        r"ok(?:ay)?|yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
+        r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
+        r"well done|(?:nice|good) (?:to (?:meet|see) you|job|work)"
+    ),
+}
+ASKS = {
+    "me": words(
+        r"what (?:else )?(?:do|did|can) you (?:still |already )?(?:know|remember|have|store)"
+        r"(?: stored| saved)?(?: (?:about|on|of|from) me)?|what have i told you.*|"
+        r"tell me (?:what you (?:know|remember) )?about (?:me|myself)|"
+        r"do you (?:still )?(?:know|remember) (?:me|who i'm)"
+    ),
+    "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name"),
+    "email": words(r".*\bmy e-?mail(?: address)?"),
+    "level": words(r".*\bmy (?:experience )?level|how (?:advanced|experienced) am i"),
+    "next": words(
+        r"what(?:'s| is| comes)?(?: my| the)? next\b.*|what now|(?:my )?next(?: topic| lesson)?|"
+        r"(?:what|which topic|where) (?:should|shall) i .*|"
+        r"(?:what|where) (?:do|can|could) i (?:\w+ ){1,3}(?:next|now)"
+    ),
+    "completed": words(
+        r"(?:what|which).{0,30}? (?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
+        r"(?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
+        r"what(?:'s| is) (?:done|finished)"
+    ),
+    "progress": words(
+        r".*\b(?:how far|progress|how much of|what percentage|how am i doing)\b.*|"
+        r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|on|doing)\b.*"
+    ),
+    "preferences": words(r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*"),
+}
+LESSON = words(
+    r"(?P<clearly>explain|teach me|teach|describe|define)\b(?: about)?(?P<what>.*)|"
+    r"(?:what(?:'s| is| are)|how (?:do|does|to|can)|why|tell me|show me|give me|an example of|"
+    r"i(?: want|'d like) to (?:learn|know|understand|see)|help me|learn|more about)\b(?P<rest>.*)"
+)
+THAT = words(
+    r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson))|"
+)
+NEXT = words(r"(?:(?:with|on|to) )*(?:the )?next(?: one| topic| lesson)?")
+SELF = words(r"\b(?:i|my|me|mine|i'm|i've)\b")
+
+
+def small_talk(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    plain = clause.rstrip("?")
+    return [Chat(kind) for kind, said in SMALL_TALK.items() if said.fullmatch(plain)][:1]
+
+
+def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    plain, asks = clause.rstrip("?"), is_question(clause)
+    for about, asked in ASKS.items():
+        if asks and asked.fullmatch(plain):
+            return [Ask(about, " ".join(topics_in(plain, course)[:1]) * (about == "completed"))]
+    lesson = LESSON.fullmatch(plain)
+    if lesson and not words(r"\bmy\b").search(plain):
+        rest = (lesson["what"] or lesson["rest"] or "").strip()
+        named = topics_in(rest, course) or ((THAT_ONE,) if rest and THAT.fullmatch(rest) else ())
+        if named or (lesson["clearly"] and rest):
+            return [Ask("lesson", named[0] if named else rest)]
+    if asks:
+        return [Ask("fact", plain) if SELF.search(plain) else Unclear(clause)]
+    return []
+
+
+# --- remembering and forgetting on request -----------------------------------------------------
+
+REMEMBER = words(
+    r"(?:remember|note|don't forget|keep in mind|write down|make a note)(?: that|:)? (?P<what>.+)"
+)
+FORGET = words(
+    r"(?:forget|delete|erase|remove|wipe)(?: (?:that|about|the fact that))? (?P<what>.+)"
+)
+EVERYTHING = words(
+    r"(?:everything|all|me|it all|(?:all )?(?:of )?my (?:data|memory|memories))"
+    r"(?: (?:about|of|on) me| you (?:know|have|remember)(?: (?:about|of|on) me)?)?"
+)
+
+
+def remembering(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    """Read as if only what follows "remember that" had been said, if need be as it stands."""
+    said = REMEMBER.fullmatch(clause.rstrip("?"))
+    if not said or is_question(said["what"]) or THAT.fullmatch(said["what"]):
+        return []
+    found = _meanings(said["what"], course)
+    kept: list[Meaning] = [m for m in found if isinstance(m, Remember | Progress)]
+    return kept or [Remember(words("^my ").sub("", said["what"]))]
+
+
+def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    """What is to be forgotten, in the words in which it would be kept."""
+    said = FORGET.fullmatch(clause)
+    if not said or THAT.fullmatch(said["what"]):
+        return []
+    if EVERYTHING.fullmatch(said["what"]):
+        return [Forget("everything")]
+    for kept in _meanings(said["what"], course):
+        if isinstance(kept, Remember):
+            fact = kept.kind in ("fact", "preference")
+            return [Forget(kept.topic or (kept.content if fact else kept.kind))]
+    return [Forget(words("^(?:about |all |my |the )+").sub("", said["what"]))]
+
+
+# --- preferences -------------------------------------------------------------------------------
+
+# What a clause that states a taste begins with, and then the tastes that it may state.
+TASTE = words(
+    r"(?:i(?:'d)? (?:(?:really|also|much|still|usually|always|would|do) )*(?:don't |dis|hate )?"
+    r"(?:prefer|like|love|rather|want|need|enjoy)|keep|give|use|show|make|be|answer|reply|respond|"
+    r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
+    r"(?:\w+ )?language|(?=short|brief|concise|long|detailed))(?!\w)"
+)
+LENGTHS = {
+    "short": "short", "shorter": "short", "brief": "short", "concise": "short", "quick": "short",
+    "terse": "short", "to the point": "short", "briefly": "short", "long": "long",
+    "longer": "long", "detailed": "detailed", "thorough": "detailed", "in-depth": "detailed",
+    "in detail": "detailed",
+}  # fmt: skip
+LENGTH = "|".join(sorted(LENGTHS, key=len, reverse=True))
+ANSWER = "(?:answers?|replies|reply|responses?|explanations?|lessons?|messages?|texts?|sentences?)"
+ANSWER_LENGTH = words(
+    rf"\b(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|(?:keep|make|be|answer|reply|like|explain)"
+    rf"(?: (?:it|them|things|me|your|more|very|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b"
+)
+EXAMPLES = words(
+    rf"(?P<a>{LANGUAGE}) (?:code )?(?:examples?|snippets?|samples?|code)\b|"
+    rf"\b(?:examples?|snippets?|samples?|code)\b[^,.]{{0,30}}? (?:in|using|with) (?P<b>{LANGUAGE})|"
+    r"\b(?P<c>real[- ](?:world|life)|practical|simple|many|more|few) examples"
+)
+CODING = words(
+    r"(?: (?:to|using|writing|coding|programming|working|work|write|code|program|use|in|with))*"
+    rf"(?: is|'s)? (?P<a>{LANGUAGE})(?: .{{0,60}})?"
+)
+REPLY_LANGUAGE = words(r"(?:answer|reply|respond|speak|write)(?: to)?(?: me)? in (?P<a>(?-i:[A-Z])\w+)")
+EMOJIS = words(r"\bemojis?\b")
+PREFERRED = words(r"i(?:'d)? (?:\w+ )?prefer (?P<a>.+)|i'd rather (?P<b>(?!not\b).+)")
+NEGATIVE = words(r"\b(?:no|not|don't|dislike|hate|stop|avoid|without|never|less|isn't)\b")
+
+
+def preferences(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    begins = TASTE.match(clause)
+    if not begins:
+        return []
+
+    def unwanted(match: re.Match[str]) -> bool:
+        return bool(NEGATIVE.search(clause[: match.start()]))
+
+    found: dict[str, str] = {}
+    if length := ANSWER_LENGTH.search(clause):
+        value = LENGTHS[_named(length).casefold()]
+        opposite = "long" if value == "short" else "short"
+        found["answer length"] = opposite if unwanted(length) else value
+    if (examples := EXAMPLES.search(clause)) and not unwanted(examples):
+        found["examples"] = LANGUAGES.get(_named(examples).casefold(), _named(examples))
+    if emojis := EMOJIS.search(clause):
+        found["emojis"] = "no" if unwanted(emojis) else "yes"
+    if reply := REPLY_LANGUAGE.match(clause):
+        found["reply language"] = reply["a"]
+    elif not found and (coding := CODING.fullmatch(clause, begins.end())) and not unwanted(coding):
+        found["language"] = LANGUAGES[coding["a"].casefold()]
+    if not found and (preferred := PREFERRED.fullmatch(clause)):
+        return [Remember(_named(preferred), "preference")]
+    return [Remember(value, "preference", topic) for topic, value in found.items()]
+
+
+def _named(match: re.Match[str]) -> str:
+    """The text of the one named group that took part in a match."""
+    return next(text for text in match.groupdict().values() if text)
+
+
+# --- statements about oneself ------------------------------------------------------------------
+
+ADVERB = (
+    r"(?:just|already|now|also|finally|currently|still|really|always|usually|often|very|fairly|"
+    rf"quite|pretty|rather|total|complete|absolute|totally|somewhat|an?|the|at|so|all|{LANGUAGE})"
+)
+DENIED = words(
+    r"(?:(?:i|we)(?:'\w+)?(?: \S+){0,2}?|my(?: \S+){0,4}?) (?:(?:not|never|no|hardly)\b|\S+n't\b)"
+)
+OWN_EMAIL = words(r"\bmy (?:(?:new|work|private|school) )?e?-?mail|\b(?:reach|write|mail)(?: to)? me")
+OWN_LEVEL = words(
+    rf"(?:i'm|i (?:have|consider myself|feel)|my (?:\w+ )?level(?:'s| is)|level)? ?(?:{ADVERB} )*"
+    rf"(?P<level>{LEVEL})(?: (?:level|programmer|coder|developer|learner|student|user))?"
+    rf"(?: (?:in|at|with|to) (?:programming|coding|computers|this|it|{LANGUAGE}))?"
+    r"(?:(?:,| and| with| but| who) .*)?"
+)
+NEW_TO_IT = words(
+    rf"i'm (?:{ADVERB} )*new to (?:programming|coding|this|it|computers|{LANGUAGE})\b.*"
+)
+FINISHED = words(
+    rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?P<verb>finished|completed|done|did|mastered|covered|"
+    r"through|know|understand|learned|learnt|studied)\b(?: (?:with|all|about|how|of|the))*"
+    r"(?P<what>.*)"
+)
+ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
+LEARNING = words(
+    rf"(?:i(?:'m|'ve|'ll)? |(?P<lets>let's ))?(?:{ADVERB} )*(?:learning|studying|working|practi[sc]ing|"
+    r"on|doing|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
+    r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
+)
+NAMED = words(
+    r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|"
+    r"(?:the )?name(?:'s| is)) (?P<name>.+)"
+)
+I_DO = words(
+    r"i (?:(?:also|really|always|usually|often|still|just) )*(?P<verb>\w+) (?P<rest>.+)"
+)
+I_HAVE = words(r"i've (?:got )?(?P<rest>.+)")
+I_AM = words(
+    r"i'm (?P<rest>(?:an?|from|based|born|allergic|married|single|vegan|vegetarian|\d+|\w+-handed|"
+    r"colou?r-?blind|learning|studying|using|taking|preparing|training|building|writing|working|"
+    r"living|moving|interested|into|afraid|scared|good at|(?:in|at|near) (?-i:[A-Z]))\b.*)"
+)
+BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*")
+MY_OWN = words(r"my (?P<rest>(?:[\w'’-]+ ){1,6}(?:is|are|was|were|has|have) .+)")
+
+
+def denial(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    return [Chat("unkept")] if DENIED.match(clause) else []
+
+
+def email(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    found = [word for raw in clause.split(" ") if EMAIL.fullmatch(word := raw.strip(",;:()<>"))]
+    alone = found == [clause]
+    return [Remember(found[0], "email")] if found and (alone or OWN_EMAIL.search(clause)) else []
+
+
+def level(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if said := OWN_LEVEL.fullmatch(clause):
+        return [Remember(LEVELS[said["level"].casefold()], "level")]
+    return [Remember("beginner", "level")] if NEW_TO_IT.fullmatch(clause) else []
+
+
+def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause)
+    if not said:
+        return []
+    what = words(r"\b(?:but|except|not|without|before|because)\b").split(said["what"])[0].strip()
+    if topics := topics_in(what, course):
+        return [Progress(completed=topics)]
+    if words(r"everything|all topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
+        return [Progress(completed=(WHOLE_COURSE,))]
+    return [Progress(completed=(THAT_ONE,))] if THAT.fullmatch(what) else []
+
+
+def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    said = LEARNING.fullmatch(clause)
+    if not said:
+        return []
+    what = said["what"].strip()
+    if topics := topics_in(what, course):
+        return [Progress(current=topics[0])]
+    if NEXT.fullmatch(what) or (said["lets"] and THAT.fullmatch(what)):
+        return [Progress(current=NEXT_ONE)]
+    return []
+
+
+def name(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    said = NAMED.fullmatch(clause)
+    if not said:
+        return []
+    # "i'm ada" may be a name; "I'm dizzy", by one who does use capitals, is none.
+    lower = int(clause.islower()) if said["weak"] else 2
+    found, rest = name_in(said["name"], lower=lower)
+    if not found:
+        return []
+    kept: list[Meaning] = [Remember(found.title() if clause.isupper() else found, "name")]
+    return kept + ([Remember(f"is {rest}")] if rest.lower().startswith("from ") else [])
+
+
+def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if (said := I_AM.fullmatch(clause)) and not BAD_FACT.fullmatch(said["rest"]):
+        return [Remember(f"is {said['rest']}")]
+    if said := I_HAVE.fullmatch(clause):
+        return [Remember(f"has {said['rest']}")]
+    if said := MY_OWN.fullmatch(clause):
+        return [Remember(said["rest"])]
+    if said := I_DO.fullmatch(clause):
+        verb = said["verb"].lower()
+        if verb in THIRD_PERSON or verb in PAST:
+            return [Remember(f"{THIRD_PERSON.get(verb, verb)} {said['rest']}")]
+    return []
+
+
+def feeling(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    return [Chat("unkept")] if clause.casefold().startswith("i'm ") else []
+
+
+RULES: tuple[Callable[[str, tuple[str, ...]], list[Meaning]], ...] = (
+    small_talk, forgetting, remembering, question, preferences, denial, email, level, finished,
+    learning, name, fact, feeling,
+)  # fmt: skip

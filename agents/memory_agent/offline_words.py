@@ -1,0 +1,248 @@
+"""Words and clauses: what the rules of `offline_english` are made of.
+
+Patterns are anchored or bounded and a message is cut at `READ_AT_MOST`, so that none is slow.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+
+READ_AT_MOST = 4_000
+"""Characters of a message that are read."""
+
+
+def words(pattern: str) -> re.Pattern[str]:
+    """A compiled pattern that is blind to case."""
+    return re.compile(pattern, re.IGNORECASE)
+
+
+# --- vocabulary --------------------------------------------------------------------------------
+
+COURSE = ("variables", "functions", "classes", "inheritance")
+OTHER_TOPICS = tuple(
+    "loops lists dictionaries strings tuples sets conditionals recursion modules exceptions "
+    "decorators generators iterators closures comprehensions polymorphism encapsulation "
+    "abstraction interfaces arrays objects methods operators types testing".split()
+)
+LEVELS = {
+    "beginner": "beginner", "novice": "beginner", "newbie": "beginner", "starter": "beginner",
+    "intermediate": "intermediate", "advanced": "advanced", "expert": "advanced",
+    "experienced": "advanced",
+}  # fmt: skip
+LEVEL = "|".join(LEVELS)
+LANGUAGES = {
+    name.casefold(): name
+    for name in "Python JavaScript TypeScript Java Rust Kotlin Swift Ruby PHP Scala Perl Haskell "
+    "Julia Lua SQL Bash Elixir C++ C# Go C R".split()
+}
+# "Go", "C" and "R" are languages only when they are written as names.
+LANGUAGE = (
+    rf"(?<!\w)(?:(?-i:Go|C|R)|{'|'.join(re.escape(n) for n in LANGUAGES if len(n) > 2)}|C#)(?![\w+#])"
+)
+EMAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+
+PARTICLES = frozenset("van von der den de da di la le bin al el".split())
+AFTER_A_NAME = frozenset("from and here btw by but in".split())
+NOT_NAMES = frozenset(
+    """a an the my your his her our their not no never new just only still also so too very really
+    quite pretty rather totally completely absolutely fairly currently now already finally back
+    here there away in on at from with about into over out up down off of for to by as like what
+    who when where how why that this it me you he she they we all one some any everyone nobody
+    same right left wrong sure sorry afraid able unable ok okay fine good great well bad better
+    best happy sad glad tired sleepy hungry thirsty bored busy lost stuck confused curious ready
+    done finished through sick ill cold hot late early free alone lazy crazy dizzy angry mad dead
+    serious proud lucky nervous anxious worried excited scared interested tall short young old
+    single married vegan vegetarian gluten left-handed right-handed colour-blind allergic born
+    based blind deaf pregnant retired unemployed human male female gay
+    maybe later tomorrow today tonight yesterday and or but if because
+    monday tuesday wednesday thursday friday saturday sunday
+    american british english irish scottish welsh french german spanish italian portuguese dutch
+    belgian swiss austrian norwegian swedish danish finnish polish russian ukrainian greek turkish
+    indian chinese japanese korean mexican canadian brazilian australian african european""".split()
+) | frozenset(LEVELS)
+
+
+def topics_in(text: str, course: tuple[str, ...] = COURSE) -> tuple[str, ...]:
+    """The topics named in `text`, in order, each once; "class" names "classes"."""
+    names, pattern = _topic_names(course)
+    return tuple(dict.fromkeys(names[word] for word in pattern.findall(text.casefold())))
+
+
+@lru_cache(maxsize=64)
+def _topic_names(course: tuple[str, ...]) -> tuple[dict[str, str], re.Pattern[str]]:
+    names: dict[str, str] = {}
+    for topic in filter(str.strip, (*OTHER_TOPICS, *COURSE, *course)):
+        low = topic.casefold()
+        names |= dict.fromkeys((re.sub(r"(?:(?<=ss)es|(?<!s)s)$", "", low), low), topic)
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return names, re.compile(rf"(?<!\w)(?:{longest_first})(?!\w)")
+
+
+def name_in(text: str, *, lower: int = 0) -> tuple[str, str]:
+    """The name that `text` begins with, and what follows it; ("", text) where there is none.
+
+    A name is up to four words that no other sense is known for. They have capitals, where their
+    script has them; up to `lower` words may do without, and are given theirs.
+    """
+    parts, name = text.split(" "), list[str]()
+    for part in parts[:4]:
+        word = part.rstrip(",.")
+        capital = not word[:1].islower()
+        particle = name and word in PARTICLES
+        if not _may_be_name(word) or not (capital or particle or len(name) < lower):
+            break
+        name.append(word)
+        if word != part:
+            break
+    rest = parts[len(name) :]
+    while name and name[-1] in PARTICLES:
+        rest.insert(0, name.pop())
+    closed = not rest or (name and parts[len(name) - 1].endswith(","))
+    if not name or not (closed or rest[0].casefold() in AFTER_A_NAME):
+        return "", text
+    full = " ".join(name)
+    return (full.title() if full.islower() else full), " ".join(rest)
+
+
+def _may_be_name(word: str) -> bool:
+    low = word.casefold()
+    return (
+        word[:1].isalpha()
+        and len(word) <= 40
+        and all(c.isalpha() or c in "'-." or unicodedata.category(c) in ("Mn", "Mc") for c in word)
+        and low not in NOT_NAMES
+        and not low.endswith(("ing", "'s", "less", "ful"))
+    )
+
+
+# Facts are kept as said of another ("has a cat") and told as said to you ("you have a cat").
+THIRD_PERSON = {
+    verb: re.sub("(s|ch|sh)$", r"\1e", re.sub("(?<![aeo])y$", "ie", verb)) + "s"
+    for verb in "own live work study like love hate enjoy play speak use want need come drive "
+    "teach collect write read run sing paint cook bake grow know dislike prefer follow".split()
+} | {"have": "has", "am": "is", "was": "was"}
+PAST = frozenset(
+    "had grew started moved finished learned learnt studied worked lived bought passed failed "
+    "graduated joined visited wrote built made won lost met married".split()
+)
+SECOND_PERSON = {third: verb for verb, third in THIRD_PERSON.items()} | {
+    "is": "are", "was": "were", "their": "your", **{verb: verb for verb in PAST},
+}  # fmt: skip
+
+
+def told(fact: str) -> str:
+    """A kept fact as it is told to its person; one in other words is quoted."""
+    first, _, rest = fact.partition(" ")
+    own = words(r"\b(my|I'm|I|me)\b").sub(lambda m: _YOURS[m[0].casefold()], rest)
+    if first in SECOND_PERSON and rest:
+        return f"you {SECOND_PERSON[first]} {own}"
+    if fact[:1].islower() and re.match(r"(?:[\w'-]+ ){1,6}(?:is|are|was|were) ", fact):
+        return f"your {first} {own}"
+    return f'"{fact}"'
+
+
+_YOURS = {"my": "your", "i'm": "you're", "i": "you", "me": "you"}
+
+
+# --- from a message to its clauses -------------------------------------------------------------
+
+SPELLINGS = (
+    (words("[\u2018\u2019\u02bc`]"), "'"),
+    (words(r"\b(I) am\b"), r"\1'm"),
+    (words(r"\b(I) have (?=(?:\w+ly |just |now )?(?:finished|completed|done|learn))"), r"\1've "),
+    (words(r"\b(I)(?=(?:m|ve) )"), r"\1'"),
+    (words(r"\b(I)d (?=like |rather |prefer )"), r"\1'd "),
+    (words(r"\b(what|who|where|that|let)s\b"), r"\1's"),
+    (words(r"\b(do|does|did|have|has|is|are|was)nt\b"), r"\1n't"),
+    (words(r"\b(do) not\b"), r"\1n't"),
+)
+SENTENCE = re.compile(r"(?<=[!?。！？])\s*|(?<=[.;])(?<!\b[SDM][trs]\.)(?<!\bMrs\.)\s+|\n+")
+STARTS = (
+    r"(?:i(?:'m|'ve|'d|'ll)?|please|call me|let's|don't forget|forget|explain|teach me|tell me|"
+    r"remember|keep (?:it|your)|give me|use|show me|thanks|thank you|no emojis?|do you|"
+    r"(?:can|could|would|will) you|(?:what|who|where|when|how|which)(?:'s| is| am| are| do|"
+    r" did| have| should| far| much| many| can| comes| topics?)|my(?= [^,]{1,40} (?:is|are|was))|"
+    rf"(?:an? )?(?:\w+ )?(?:{LEVEL}))(?!\w)"
+)
+JOINS = "(?:(?:and|but|so|then|also|plus) )"
+BREAK = words(
+    rf"[,:;] {JOINS}*(?={STARTS})| [-–—] (?={STARTS})| {JOINS}+(?={STARTS})"
+    r"|(?P<bare> (?=(?:i'm|i prefer|i've finished|my name(?:'s| is))\b))"
+)
+# After these words "I'm ..." belongs to the clause before it.
+HOLDS = frozenset(
+    "that because if when while where who what how since as than whether think know say said "
+    "remember forget sure hope everything though".split()
+)
+FILLER = words(
+    r"(?:(?:actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|kindly|btw|"
+    r"by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,))[,:]? )+"
+)
+POLITE = words(
+    r"(?:can|could|would|will) you (?:please )?(?=(?:remember|forget|explain|teach|tell|show|call|"
+    r"keep|give|use|describe|help|remind|be|make|answer|stop|avoid|delete|erase|note)\b)"
+)
+GREETING = words(
+    r"(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day))"
+    r"(?: there| again| everyone| all)*(?!\w)[,.! ]*"
+)
+HERE = words(r"(?:it's|this is) (?:me, )?(?P<it>[^,]{1,60})|(?P<here>[^,]{1,60}) here")
+QUESTION = words(
+    r"(?:what|who|where|when|why|how|which|whose|do|does|did|is|are|am|have i|"
+    r"(?:tell|remind) me (?:my|what|where|who|when|how|about)|"
+    r"(?:remember|know) (?:what|where|when|who|how|which))(?:'s|n't)?(?!\w)|"
+    r"(?:my )?(?:next|progress|preferences)(?: topic| lesson)?$"
+)
+
+
+def is_question(clause: str) -> bool:
+    """Whether a clause asks: by its mark, or by its first words."""
+    return clause.endswith("?") or bool(QUESTION.match(clause))
+
+
+def clauses(text: str) -> Iterator[str]:
+    """The clauses of a message without fillers, outer punctuation and control characters.
+
+    A question keeps its mark, a greeting is a clause of its own, and "Hi, Ada here" gives "Hi"
+    and "I'm Ada".
+    """
+    for sentence in map(_trim, SENTENCE.split(_clean(text))):
+        if greeting := GREETING.match(sentence):
+            yield _trim(greeting.group())
+            sentence = sentence[greeting.end() :]
+            who = HERE.fullmatch(sentence)
+            if who and name_in(own_words := who["it"] or who["here"])[0]:
+                sentence = f"I'm {own_words}"
+        start = 0
+        for cut in BREAK.finditer(sentence):
+            before = sentence[start : cut.start()]
+            if cut["bare"] and (is_question(sentence) or before.split(" ")[-1].lower() in HOLDS):
+                continue
+            yield from filter(None, [_trim(before)])
+            start = cut.end()
+        yield from filter(None, [_trim(sentence[start:])])
+
+
+def _clean(text: str) -> str:
+    text = unicodedata.normalize("NFC", text[:READ_AT_MOST])
+    text = re.sub(r"[^\S\n]+|[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]+", " ", text)
+    for pattern, spelling in SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return text
+
+
+def _trim(clause: str) -> str:
+    asks = clause.rstrip(" !.)").endswith(("?", "？"))
+    kept = [i for i, char in enumerate(clause) if char.isalnum() or char in "+#@%$€"]
+    end = kept[-1] + 1 if kept else 0
+    while end < len(clause) and unicodedata.category(clause[end]) in ("Mn", "Mc"):
+        end += 1
+    clause = clause[kept[0] : end] if kept else ""
+    clause += ")" * (clause.count("(") > clause.count(")"))
+    clause = clause[filler.end() :] if (filler := FILLER.match(clause)) else clause
+    if request := POLITE.match(clause):  # "can you ...?" asks for a deed, not for an answer
+        return clause[request.end() :]
+    return clause + "?" if asks and clause else clause

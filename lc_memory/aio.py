@@ -1,0 +1,113 @@
+"""The one bridge from asyncio to the stores."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+
+from lc_memory.records import Id, Op, Page, Query, Record
+from lc_memory.store import Outcome, Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS: Final = 8
+
+_Waiting = list[tuple[list[Op], "asyncio.Future[list[Record | None]]"]]
+
+
+class AsyncStore:
+    """A store for asyncio: the same verbs as coroutines, from any number of event loops.
+
+    Work is done in a bounded pool of threads, with the caller's context variables. Writes that
+    come in the same turn of the loop are committed together. A caller who is cancelled while its
+    write is under way sees the cancellation once the write has finished; nothing is left halfway.
+    """
+
+    def __init__(self, store: Store, threads: int = THREADS) -> None:
+        self.store = store
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lc_memory")
+        # A layer may depend on the caller's context, so only stores that say how to commit
+        # together are asked to.
+        self._together = type(store).write_many is not Store.write_many
+        self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        return await asyncio.wrap_future(self._submit(self.store.read, ids, expired=expired))
+
+    async def find(self, query: Query) -> Page:
+        return await asyncio.wrap_future(self._submit(self.store.find, query))
+
+    async def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        if not self._together:
+            return await self.run(self.store.write, ops)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Record | None]] = loop.create_future()
+        waiting = self._waiting.setdefault(loop, [])
+        if not waiting:
+            loop.call_soon(self._flush, loop)
+        waiting.append((list(ops), future))
+        return await _finished(future)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do some synchronous work on the store, reads and writes, in a thread."""
+        submitted = self._submit(work, *args, **kwargs)
+        return await _finished(asyncio.wrap_future(submitted), submitted)
+
+    def close(self) -> None:
+        """Wait for the work under way and release the threads; the store stays open."""
+        self._pool.shutdown()
+
+    def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        context = contextvars.copy_context()
+        return self._pool.submit(partial(context.run, work, *args, **kwargs))
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = self._waiting.pop(loop)
+
+        def deliver(done: Future[list[Outcome]]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(_deliver, waiting, done)
+
+        try:
+            submitted = self._pool.submit(self.store.write_many, [ops for ops, _ in waiting])
+        except RuntimeError as error:  # closed
+            for _, future in waiting:
+                future.set_exception(error)
+        else:
+            submitted.add_done_callback(deliver)
+
+
+def _deliver(waiting: _Waiting, done: Future[list[Outcome]]) -> None:
+    error = done.exception()
+    outcomes = [error] * len(waiting) if error else done.result()
+    for (_, future), outcome in zip(waiting, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+async def _finished(future: asyncio.Future[T], submitted: Future[Any] | None = None) -> T:
+    """Await the future; a cancellation goes on only when the work is done, or never began."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if submitted is not None and submitted.cancel():
+            raise
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # seen, so that asyncio does not report it
+        raise

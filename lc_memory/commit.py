@@ -1,0 +1,65 @@
+"""Group commit: concurrent writers share one durable commit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from lc_memory.errors import StoreError
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
+
+
+class _Entry(Generic[Batch, Result]):
+    __slots__ = ("batch", "outcome")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.outcome: Result | Exception | None = None
+
+
+class GroupCommit(Generic[Batch, Result]):
+    """Collects the batches of all threads and has one of them commit for the others.
+
+    ``commit`` is given a list of batches and returns an outcome for each: a result, or the
+    exception that this batch alone met. If it raises, every batch of the group failed.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Batch]], Sequence[Result | Exception]],
+        most: int = 256,
+    ) -> None:
+        self._commit = commit
+        self._most = most
+        self._waiting: list[_Entry[Batch, Result]] = []
+        self._queue = threading.Lock()
+        self._turn = threading.Lock()
+
+    def run(self, batches: Sequence[Batch]) -> list[Result | Exception]:
+        """Commit these batches, with whatever else is waiting; their outcomes, in order."""
+        entries = [_Entry[Batch, Result](batch) for batch in batches]
+        with self._queue:
+            self._waiting += entries
+        while any(entry.outcome is None for entry in entries):
+            with self._turn:  # who waits here finds its work done, or is the next leader
+                if entries[-1].outcome is None:
+                    self._lead()
+        return [entry.outcome for entry in entries if entry.outcome is not None]
+
+    def _lead(self) -> None:
+        with self._queue:
+            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        try:
+            outcomes = self._commit([entry.batch for entry in group])
+            for entry, result in zip(group, outcomes, strict=True):
+                entry.outcome = result
+        except Exception as error:
+            for entry in group:
+                entry.outcome = error
+        except BaseException:  # an interrupt is the leader's; the others learn what became of them
+            for entry in group:
+                entry.outcome = StoreError("the write was interrupted and not committed")
+            raise

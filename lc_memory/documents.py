@@ -1,0 +1,166 @@
+"""Documents in collections: what ``store_memory`` and its kin do, over the waist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from lc_memory import values
+from lc_memory.errors import Conflict, InvalidKey, InvalidValue, MemoryNotFound, Unsupported
+from lc_memory.filters import Node
+from lc_memory.records import NEWEST, Clear, Delete, Namespace, Order, Put, Query, Record, Value
+from lc_memory.store import RETRIES, Store
+
+#: The fields that name a document when no ``id=`` does: the first one present.
+IDENTITY_FIELDS: Final = (
+    "id",
+    "memory_id",
+    "message_id",
+    "conversation_id",
+    "session_id",
+    "user_id",
+)
+
+#: The key of the document of a collection that has just one.
+SINGLE: Final = "single"
+
+Filter: TypeAlias = Mapping[str, Any] | Node
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The collections under one scope of a store; ``owner`` owns what is stored here."""
+
+    store: Store
+    scope: Namespace
+    owner: str | None
+    identity: Mapping[str, Sequence[str]]
+
+    def namespace(self, name: str) -> Namespace:
+        if not isinstance(name, str) or not name:
+            raise InvalidKey(f"memory name: {name!r} is not a string with something in it")
+        return (*self.scope, "documents", name)
+
+    def put(
+        self,
+        name: str,
+        data: Mapping[str, Any],
+        id: str | int | None = None,
+        ttl: float | None = None,
+    ) -> Put:
+        """The operation that stores a document."""
+        if not isinstance(data, Mapping):
+            raise InvalidValue("$", f"a {type(data).__name__}, not an object (a dict)")
+        key = self._key_of(name, data) if id is None else _key("id", id)
+        return Put(self.namespace(name), key, data, _expiry(ttl), owner=self.owner)
+
+    def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Put]:
+        """The operations that store several documents."""
+        return [self.put(name, data) for name, data in items]
+
+    def newest(self, name: str, filter: Filter | None, id: str | int | None) -> Record | None:
+        """The most recently stored document that matches."""
+        namespace = self.namespace(name)
+        if id is not None:
+            query = Query(filter=filter)
+            record = self.store.get(namespace, _key("id", id))
+            fits = record and (query.node is None or query.node.matches(record.value))
+            return record if fits else None
+        page = self.store.find(Query(namespace, filter, NEWEST, limit=1, exact=True))
+        return page.records[0] if page.records else None
+
+    def search(
+        self,
+        name: str,
+        filter: Filter | None,
+        query: str | None,
+        order_by: str | Order | None,
+        limit: int | None,
+    ) -> list[Value]:
+        if query is not None:
+            raise Unsupported(
+                "searching by meaning (query=) is not there yet; use a filter, such as "
+                "{'text': {'$regex': 'python', '$options': 'i'}}"
+            )
+        find = Query(
+            self.namespace(name),
+            filter,
+            NEWEST if order_by is None else order_by,
+            limit,
+            exact=True,
+        )
+        return [record.value for record in self.store.find(find).records]
+
+    def update(
+        self, name: str, changes: Mapping[str, Any], filter: Filter | None, id: str | int | None
+    ) -> Record:
+        """Merge the changes into the newest match, whoever else is writing."""
+        if not isinstance(changes, Mapping):
+            raise InvalidValue("$", f"a {type(changes).__name__}, not an object (a dict)")
+        for _ in range(RETRIES):
+            seen = self.newest(name, filter, id)
+            if seen is None:
+                raise MemoryNotFound(f"there is no {name!r} to update; store_memory creates one")
+            merged = values.merge_patch(seen.value, changes)
+            self._same_identity(name, seen, merged)
+            put = Put(seen.namespace, seen.key, merged, seen.expires_at, seen, self.owner)
+            try:
+                (record,) = self.store.write([put])
+            except Conflict:
+                continue
+            assert record is not None
+            return record
+        raise Conflict(f"{name!r} is changed by others all the time; try again later")
+
+    def delete(self, name: str, filter: Filter | None, id: str | int | None) -> int:
+        """Delete what matches; returns how many documents that were."""
+        namespace = self.namespace(name)
+        if id is not None:
+            seen = self.newest(name, filter, id)
+            return int(seen is not None and self.store.delete(namespace, seen.key))
+        deleted = 0
+        for _ in range(RETRIES):
+            matches = self.store.find(Query(namespace, filter, exact=True)).records
+            if not matches:
+                return deleted
+            try:
+                gone = self.store.write([Delete(namespace, r.key, r) for r in matches])
+            except Conflict:  # one of them changed meanwhile: does it still match?
+                continue
+            return deleted + len(gone)
+        raise Conflict(f"{name!r} is changed by others all the time; try again later")
+
+    def clear(self) -> None:
+        self.store.write([Clear((*self.scope, "documents"))])
+
+    def _key_of(self, name: str, data: Mapping[str, Any]) -> str:
+        for field in self.identity.get(name, IDENTITY_FIELDS):
+            if data.get(field) is not None:
+                return _key(f"$.{field}", data[field])
+        return SINGLE
+
+    def _same_identity(self, name: str, seen: Record, merged: Value) -> None:
+        if self._key_of(name, seen.value) == seen.key != self._key_of(name, merged):
+            raise InvalidValue(
+                "$", f"the changes would rename {seen.key!r}; store it anew and delete this one"
+            )
+
+
+def _key(place: str, id: object) -> str:
+    """The key of an identity: a string as it is, a number with a ``#`` before it."""
+    if isinstance(id, str):
+        return "#" + id if id.startswith("#") else str.__str__(id)
+    if isinstance(id, int) and not isinstance(id, bool):
+        return f"#{id}"
+    raise InvalidKey(f"{place}: {id!r} cannot name a document; use a string or a whole number")
+
+
+def _expiry(ttl: float | None) -> datetime | None:
+    """When something expires that lives for so many minutes."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e9:
+        raise InvalidValue("ttl", f"{ttl!r} is not a number of minutes above 0")
+    return datetime.now(UTC) + timedelta(minutes=ttl)

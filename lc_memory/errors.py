@@ -1,0 +1,111 @@
+"""Every error that the library raises on purpose.
+
+LCMemoryError
+├── InvalidInput (ValueError)        the caller's input; nothing was changed
+│   ├── InvalidValue                 a value that cannot be stored; names the JSON path
+│   ├── InvalidKey                   a key, namespace or id that no store could keep
+│   ├── InvalidFilter                a filter that has no meaning; names the operator or path
+│   └── InvalidQuery                 an order, limit or cursor that does not fit
+├── MemoryNotFound (KeyError)        there is nothing to update
+├── Conflict                         somebody else wrote first; read again and retry
+├── UnknownStorage (ValueError)      no such storage type; lists the known ones
+├── MissingExtra (ImportError)       an optional part is not installed; says which
+├── Unsupported (NotImplementedError) this store or configuration cannot do that
+├── BackupError (ValueError)         a backup that is damaged, foreign or too new
+└── StoreError                       the store itself
+    ├── StoreClosed                  used after close()
+    ├── StoreUnavailable (ConnectionError)  cannot be reached or opened, or is busy
+    ├── StoreFull (OSError)          no room left; what was stored before is intact
+    ├── StoreReadOnly (PermissionError)  may be read but not written
+    ├── CorruptStore                 the stored bytes are not what was written
+    └── NewerFormat                  written by a newer version of the library
+"""
+
+from __future__ import annotations
+
+
+class LCMemoryError(Exception):
+    """The base of all errors of this library."""
+
+
+class InvalidInput(LCMemoryError, ValueError):
+    """Input that was refused before anything was changed."""
+
+
+class InvalidValue(InvalidInput):
+    """A value that cannot be stored; the message begins with its JSON path."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+
+
+class InvalidKey(InvalidInput):
+    """A key, namespace, session id or user id that cannot be kept."""
+
+
+class InvalidFilter(InvalidInput):
+    """A filter that has no meaning; the message names the operator or the field."""
+
+
+class InvalidQuery(InvalidInput):
+    """An order, limit, offset or cursor that does not fit."""
+
+
+class MemoryNotFound(LCMemoryError, KeyError):
+    """There is nothing of that name to change."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class Conflict(LCMemoryError):
+    """A precondition (``replacing=``) did not hold: somebody else wrote first."""
+
+
+class UnknownStorage(LCMemoryError, ValueError):
+    """No store of that name is known."""
+
+
+class MissingExtra(LCMemoryError, ImportError):
+    """An optional dependency is not installed; the message says what to install."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an extra: pip install "lc-memory[{extra}]"')
+        self.extra = extra
+
+
+class Unsupported(LCMemoryError, NotImplementedError):
+    """This store, or this configuration, cannot do what was asked."""
+
+
+class BackupError(LCMemoryError, ValueError):
+    """A backup that is damaged, truncated, foreign or of a newer format."""
+
+
+class StoreError(LCMemoryError):
+    """Something is wrong with the store itself."""
+
+
+class StoreClosed(StoreError):
+    """The store was used after ``close()``."""
+
+
+class StoreUnavailable(StoreError, ConnectionError):
+    """The store cannot be opened or reached, or stayed busy for too long."""
+
+
+class StoreFull(StoreError, OSError):
+    """There is no room for the write; what was stored before is intact."""
+
+
+class StoreReadOnly(StoreError, PermissionError):
+    """The store can be read but not written."""
+
+
+class CorruptStore(StoreError):
+    """The stored bytes are not what was written; nothing is answered from them."""
+
+
+class NewerFormat(StoreError):
+    """The store was written by a newer version of the library."""

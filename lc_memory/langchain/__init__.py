@@ -1,0 +1,1 @@
+"""LangChain's and LangGraph's own interfaces, thin over the waist."""

@@ -1,0 +1,329 @@
+"""``Memory``: the one object a user opens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+from lc_memory.aio import AsyncStore
+from lc_memory.documents import Documents, Filter
+from lc_memory.errors import InvalidKey
+from lc_memory.records import Namespace, Order, Record, Value, check_name
+from lc_memory.registry import open_store, url_of
+from lc_memory.store import Index, Store
+
+if TYPE_CHECKING:
+    from langgraph.store.base import IndexConfig, TTLConfig
+
+    from lc_memory.jobs.backup import Backup
+    from lc_memory.langchain.chat_history import ChatHistory
+    from lc_memory.langchain.store import LangGraphStore
+
+T = TypeVar("T")
+
+
+class Memory:
+    """Persistent memory for an agent.
+
+    >>> memory = Memory("sqlite:///agent_memory.db")
+
+    ``url`` names the store; without one it is the environment's ``LC_MEMORY_URL``, else
+    ``sqlite:///agent_memory.db``. An open :class:`~lc_memory.store.Store` may be given instead.
+
+    A memory *name* is a collection of documents (dicts). A document is kept under its identity:
+    ``id=`` if given, else the value of the first of the collection's identity fields that it
+    has, else it is the collection's single document. Storing the same identity again replaces it.
+
+    :param indexes: fields to find without a scan, by collection:
+        ``{"conversation_history": ["timestamp"]}``.
+    :param identity: identity fields by collection; by default the first present of ``id``,
+        ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param options: the store's own options, such as ``durability="normal"`` for SQLite.
+
+    One object serves threads and event loops alike; every method has an async twin with an ``a``
+    before its name. Close it, or use it in a ``with`` (or ``async with``) block.
+    """
+
+    def __init__(
+        self,
+        url: str | sa.URL | Store | None = None,
+        *,
+        indexes: Mapping[str, Sequence[str]] | None = None,
+        identity: Mapping[str, Sequence[str]] | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(url, Store):
+            if indexes or options:
+                raise TypeError("an open store takes its options when it is opened")
+            store, owns = url, False
+        else:
+            if indexes:
+                options["indexes"] = [
+                    Index.of((*scope, "documents", name), field)
+                    for scope in ((), ("users", "*"))
+                    for name, fields in indexes.items()
+                    for field in fields
+                ]
+            store, owns = open_store(url_of() if url is None else url, **options), True
+        self._bind(store, AsyncStore(store), (), None, identity or {}, owns)
+
+    def _bind(
+        self,
+        store: Store,
+        bridge: AsyncStore,
+        scope: Namespace,
+        user: str | None,
+        identity: Mapping[str, Sequence[str]],
+        owns: bool,
+    ) -> None:
+        self.backend = store
+        self.bridge = bridge
+        self.scope = scope
+        self.user = user
+        self._owns_store = owns
+        self._is_handle = bool(scope)
+        self._documents = Documents(store, scope, user, identity)
+
+    def as_user(self, user: str) -> Memory:
+        """The same memory, bound to one user: it reads and writes that user's things only.
+
+        What is stored through it (documents, chats, the LangGraph store) lies under the
+        namespace ``("users", user)``. The handle needs no closing. Raises InvalidKey for a user
+        id that is empty or that no store can keep.
+        """
+        if not check_name(user, "user id"):
+            raise InvalidKey("user id: empty")
+        handle = object.__new__(Memory)
+        scope = ("users", user)
+        handle._bind(self.backend, self.bridge, scope, user, self._documents.identity, False)
+        return handle
+
+    # -- documents -------------------------------------------------------------------------
+
+    def store_memory(
+        self,
+        name: str,
+        data: Mapping[str, Any],
+        *,
+        id: str | int | None = None,
+        ttl: float | None = None,
+    ) -> Record:
+        """Store a document in the collection ``name``, replacing the one of the same identity.
+
+        ``ttl`` is how long it lives, in minutes (None: for ever). Returns the stored record.
+        Raises InvalidValue, naming the JSON path, for what cannot be stored.
+        """
+        (record,) = self.backend.write([self._documents.put(name, data, id, ttl)])
+        assert record is not None
+        return record
+
+    def batch_store(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Record]:
+        """Store several ``(name, data)``: all of them, or none and an error."""
+        return [r for r in self.backend.write(self._documents.put_all(items)) if r]
+
+    def retrieve_memory(
+        self,
+        name: str,
+        filter: Filter | None = None,
+        default: T | None = None,
+        *,
+        id: str | int | None = None,
+    ) -> Value | T | None:
+        """The most recently stored document that matches the filter, or the default.
+
+        Filters are MongoDB's (:mod:`lc_memory.filters`): ``{"user_id": "u1"}``,
+        ``{"progress": {"$gte": 50}}``.
+        """
+        record = self._documents.newest(name, filter, id)
+        return default if record is None else record.value
+
+    def search_memory(
+        self,
+        name: str,
+        filter: Filter | None = None,
+        *,
+        query: str | None = None,
+        order_by: str | Order | None = None,
+        limit: int | None = None,
+    ) -> list[Value]:
+        """All documents that match, the most recently stored first.
+
+        ``order_by`` sorts by a field instead: ``"timestamp"``, ``"-profile.age"`` for
+        descending, ``"@created_at"`` for the record's own times. ``query=`` (search by words and
+        meaning) is not there yet and raises Unsupported.
+        """
+        return self._documents.search(name, filter, query, order_by, limit)
+
+    def update_memory(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        filter: Filter | None = None,
+        *,
+        id: str | int | None = None,
+    ) -> Record:
+        """Change the document that :meth:`retrieve_memory` would give, by a JSON Merge Patch
+        (RFC 7396: objects merge, None removes a field). Atomic against other writers.
+
+        Returns the new record. Raises MemoryNotFound (a KeyError) if nothing matches.
+        """
+        return self._documents.update(name, changes, filter, id)
+
+    def delete_memory(
+        self, name: str, filter: Filter | None = None, *, id: str | int | None = None
+    ) -> int:
+        """Delete every document that matches (without a filter: the whole collection).
+
+        Returns how many were deleted.
+        """
+        return self._documents.delete(name, filter, id)
+
+    # -- backup ----------------------------------------------------------------------------
+
+    def backup_data(self, path: str | os.PathLike[str]) -> Backup:
+        """Write everything to one checksummed file (see :mod:`lc_memory.jobs.backup`)."""
+        from lc_memory.jobs.backup import backup
+
+        return backup(self.backend, path, self.scope)
+
+    def restore_data(self, path: str | os.PathLike[str]) -> int:
+        """Replace everything by what a backup holds, or change nothing and raise BackupError.
+
+        Returns how many records were restored.
+        """
+        from lc_memory.jobs.backup import restore
+
+        return restore(self.backend, path, self.scope)
+
+    # -- the frameworks' own interfaces ----------------------------------------------------
+
+    def chat_history(self, session_id: str, *, limit: int | None = None) -> ChatHistory:
+        """LangChain's ``BaseChatMessageHistory`` of one session.
+
+        ``limit``: ``messages`` gives the latest so many only; nothing is deleted.
+        """
+        from lc_memory.langchain.chat_history import ChatHistory
+
+        return ChatHistory(self.backend, self.bridge, session_id, self.scope, limit)
+
+    def store(
+        self, *, ttl: TTLConfig | None = None, index: IndexConfig | None = None
+    ) -> LangGraphStore:
+        """LangGraph's ``BaseStore``, sync and async in one object. TTLs are in minutes."""
+        from lc_memory.langchain.store import LangGraphStore
+
+        return LangGraphStore(self.backend, self.bridge, self.scope, ttl=ttl, index=index)
+
+    # -- async twins -----------------------------------------------------------------------
+
+    async def astore_memory(
+        self,
+        name: str,
+        data: Mapping[str, Any],
+        *,
+        id: str | int | None = None,
+        ttl: float | None = None,
+    ) -> Record:
+        """:meth:`store_memory` for asyncio."""
+        (record,) = await self.bridge.write([self._documents.put(name, data, id, ttl)])
+        assert record is not None
+        return record
+
+    async def abatch_store(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Record]:
+        """:meth:`batch_store` for asyncio."""
+        return [r for r in await self.bridge.write(self._documents.put_all(items)) if r]
+
+    async def aretrieve_memory(
+        self,
+        name: str,
+        filter: Filter | None = None,
+        default: T | None = None,
+        *,
+        id: str | int | None = None,
+    ) -> Value | T | None:
+        """:meth:`retrieve_memory` for asyncio."""
+        return await self.bridge.run(self.retrieve_memory, name, filter, default, id=id)
+
+    async def asearch_memory(
+        self,
+        name: str,
+        filter: Filter | None = None,
+        *,
+        query: str | None = None,
+        order_by: str | Order | None = None,
+        limit: int | None = None,
+    ) -> list[Value]:
+        """:meth:`search_memory` for asyncio."""
+        return await self.bridge.run(
+            self.search_memory, name, filter, query=query, order_by=order_by, limit=limit
+        )
+
+    async def aupdate_memory(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        filter: Filter | None = None,
+        *,
+        id: str | int | None = None,
+    ) -> Record:
+        """:meth:`update_memory` for asyncio."""
+        return await self.bridge.run(self.update_memory, name, changes, filter, id=id)
+
+    async def adelete_memory(
+        self, name: str, filter: Filter | None = None, *, id: str | int | None = None
+    ) -> int:
+        """:meth:`delete_memory` for asyncio."""
+        return await self.bridge.run(self.delete_memory, name, filter, id=id)
+
+    async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
+        """:meth:`backup_data` for asyncio."""
+        return await self.bridge.run(self.backup_data, path)
+
+    async def arestore_data(self, path: str | os.PathLike[str]) -> int:
+        """:meth:`restore_data` for asyncio."""
+        return await self.bridge.run(self.restore_data, path)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Finish the work under way and close the store. Closing twice is allowed; a handle
+        from :meth:`as_user` closes nothing."""
+        if not self._is_handle:
+            self.bridge.close()
+            if self._owns_store:
+                self.backend.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close` for asyncio."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        bound = f" as {self.user!r}" if self.user else ""
+        return f"<{type(self).__name__} over {self.backend!r}{bound}>"

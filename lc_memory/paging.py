@@ -1,0 +1,92 @@
+"""Sorting, cursors and pages: what every store does to the candidates it has found."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from heapq import nsmallest
+from typing import Any, TypeAlias
+
+import orjson
+
+from lc_memory import values
+from lc_memory.errors import InvalidQuery
+from lc_memory.filters import MISSING, _straight
+from lc_memory.records import Order, Page, Query, Record
+
+#: A record's place in an order. The namespace and key break ties, so that no two are equal.
+Position: TypeAlias = "tuple[Any, tuple[str, ...], str]"
+
+
+def position(record: Record, order: Order) -> Position:
+    """Where the record stands in the (ascending) order."""
+    if order.attribute == "key":
+        first: Any = 0
+    elif order.attribute == "created_at":
+        first = values.micros(record.created_at)
+    elif order.attribute == "updated_at":
+        first = values.micros(record.updated_at)
+    else:
+        value = _straight(record.value, order.path)
+        first = b"" if value is MISSING else values.sort_key(value)
+    return first, record.namespace, record.key
+
+
+def write_cursor(order: Order, place: Position) -> str:
+    """An opaque text that says: after this position of this order."""
+    first, namespace, key = place
+    if isinstance(first, bytes):
+        first = base64.b64encode(first).decode()
+    data = orjson.dumps([str(order), first, list(namespace), key])
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def read_cursor(order: Order, cursor: str) -> Position:
+    """The position in a cursor. Raises InvalidQuery if it is not one of this order's."""
+    try:
+        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        name, first, namespace, key = orjson.loads(data)
+        if name != str(order):
+            raise InvalidQuery(f"cursor: it belongs to the order {name!r}, not {str(order)!r}")
+        if not isinstance(key, str) or not all(isinstance(part, str) for part in namespace):
+            raise ValueError("not a position")
+        if order.path:
+            first = base64.b64decode(first, validate=True)
+        elif type(first) is not int:
+            raise ValueError("not a position")
+        return first, tuple(namespace), key
+    except InvalidQuery:
+        raise
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        raise InvalidQuery("cursor: not one that a page gave") from None
+
+
+def page_of(candidates: Iterable[Record], query: Query) -> Page:
+    """The page of a query, from all candidates in any order: filtered, sorted and cut."""
+    order = query.sort
+    node = query.node
+    after = None if query.cursor is None else read_cursor(order, query.cursor)
+    placed: list[tuple[Position, Record]] = []
+    for record in candidates:
+        if node is not None and not node.matches(record.value):
+            continue
+        place = position(record, order)
+        if after is not None and not (place < after if order.descending else place > after):
+            continue
+        placed.append((place, record))
+    if query.limit is not None and not order.descending:
+        placed = nsmallest(query.offset + query.limit + 1, placed, key=lambda pair: pair[0])
+    else:
+        placed.sort(key=lambda pair: pair[0], reverse=order.descending)
+    return cut([record for _, record in placed[query.offset :]], query)
+
+
+def cut(records: list[Record], query: Query) -> Page:
+    """A page of the first ``limit`` of the sorted records, with a cursor if there are more."""
+    if query.limit is None or len(records) <= query.limit:
+        return Page(records)
+    if query.limit == 0:
+        return Page([])
+    records = records[: query.limit]
+    return Page(records, write_cursor(query.sort, position(records[-1], query.sort)))

@@ -1,0 +1,258 @@
+"""What goes through the waist: records, operations, queries and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from lc_memory.errors import InvalidKey, InvalidQuery
+from lc_memory.filters import Node, parse
+
+Namespace: TypeAlias = tuple[str, ...]
+Id: TypeAlias = tuple[Namespace, str]
+Value: TypeAlias = dict[str, Any]
+
+#: The longest key, and the longest namespace (all labels together), in bytes of UTF-8. The two
+#: fit together into one index entry of every database (MySQL's limit of 3072 is the smallest).
+MAX_NAME_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored document.
+
+    ``value`` is a JSON object (bytes and time-zone-aware datetimes may stand in it); it belongs
+    to the caller. Times are UTC with microseconds. ``version`` counts the writes since the record
+    was created, from 1. ``owner`` is the user it belongs to, where one is known.
+    """
+
+    namespace: Namespace
+    key: str
+    value: Value
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None = None
+    owner: str | None = None
+
+    @property
+    def id(self) -> Id:
+        return self.namespace, self.key
+
+    def lives_at(self, now: datetime) -> bool:
+        """Whether the record has not expired at that time."""
+        return self.expires_at is None or self.expires_at > now
+
+
+class Absent:
+    """The type of :data:`ABSENT`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+#: As ``replacing=``: the write holds only if there is no such record yet.
+ABSENT: Final = Absent()
+
+Seen: TypeAlias = Record | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Create or replace a record.
+
+    ``replacing`` makes it conditional: a record that you have read (it must still be the present
+    one: same version, same creation), or :data:`ABSENT` (there must be none). If it does not
+    hold, the whole batch is refused with :class:`Conflict`. ``owner=None`` keeps the owner.
+    """
+
+    namespace: Namespace
+    key: str
+    value: Mapping[str, Any]
+    expires_at: datetime | None = None
+    replacing: Seen | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Create a record under the next key of its namespace (see :mod:`lc_memory.log`)."""
+
+    namespace: Namespace
+    value: Mapping[str, Any]
+    expires_at: datetime | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a record; deleting what is not there is no error. Gives back what it deleted."""
+
+    namespace: Namespace
+    key: str
+    replacing: Seen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Change when a record expires, and nothing else; gives None where there is none."""
+
+    namespace: Namespace
+    key: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Delete everything whose namespace begins with these labels, in the store itself."""
+
+    prefix: Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Write a record verbatim, versions and times included: for backup and migration only."""
+
+    record: Record
+
+
+Op: TypeAlias = Put | Append | Delete | Touch | Clear | Restore
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a query's records are sorted: by ``key`` (the namespace, then the key),
+    ``created_at`` or ``updated_at`` of the record, or by a field of its value (``path``)."""
+
+    attribute: str | None
+    path: tuple[str, ...] = ()
+    descending: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Order:
+        """Read ``"timestamp"``, ``"-profile.age"`` (descending) or ``"@updated_at"``.
+
+        A name is a path into the value, as in filters; with ``@`` it is the record's own
+        ``@key``, ``@created_at`` or ``@updated_at``.
+        """
+        descending, name = text.startswith("-"), text.removeprefix("-")
+        if not name.startswith("@"):
+            if not name:
+                raise InvalidQuery("order: empty; give a field such as 'timestamp'")
+            return cls(None, tuple(name.split(".")), descending)
+        if name[1:] not in ("key", "created_at", "updated_at"):
+            raise InvalidQuery(f"order {text!r}: use @key, @created_at, @updated_at or a field")
+        return cls(name[1:], (), descending)
+
+    def __str__(self) -> str:
+        name = f"@{self.attribute}" if self.attribute else ".".join(self.path)
+        return f"-{name}" if self.descending else name
+
+
+BY_KEY: Final = Order("key")
+NEWEST: Final = Order("updated_at", descending=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What :meth:`Store.find` looks for.
+
+    ``prefix`` matches whole labels: ``("acme",)`` never matches ``("acme-corp",)``; with
+    ``exact`` it is the whole namespace. ``filter``
+    is a filter in MongoDB's language (:mod:`lc_memory.filters`) or a parsed one. ``limit`` and
+    ``offset`` count records; ``cursor`` is the one a page gave, with the same query otherwise.
+    """
+
+    prefix: Namespace = ()
+    filter: Node | Mapping[str, Any] | None = None
+    order: Order | str = BY_KEY
+    limit: int | None = None
+    offset: int = 0
+    cursor: str | None = None
+    exact: bool = False  # the prefix is the whole namespace
+    expired: bool = False  # also the records that have expired but were not swept yet
+    node: Node | None = field(init=False, repr=False, compare=False, default=None)
+    sort: Order = field(init=False, repr=False, compare=False, default=BY_KEY)
+
+    def __post_init__(self) -> None:
+        check_namespace(self.prefix)
+        for name, number in (("limit", self.limit), ("offset", self.offset)):
+            if number is not None and (type(number) is not int or number < 0):
+                raise InvalidQuery(f"{name}: {number!r} is not a whole number from 0 up")
+        order = Order.parse(self.order) if isinstance(self.order, str) else self.order
+        object.__setattr__(self, "sort", order)
+        if self.filter:
+            object.__setattr__(self, "node", parse(self.filter))
+
+    def covers(self, namespace: Namespace) -> bool:
+        """Whether the records of that namespace are looked at."""
+        if self.exact:
+            return namespace == self.prefix
+        return namespace[: len(self.prefix)] == self.prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, and the cursor of the next page (None: there is none)."""
+
+    records: list[Record]
+    cursor: str | None = None
+
+
+def check_name(text: object, what: str = "key") -> str:
+    """Return the text if every store can keep it as (part of) a name, else raise InvalidKey."""
+    if type(text) is not str:
+        raise InvalidKey(f"{what}: {text!r} is not a string")
+    if len(text) * 3 > MAX_NAME_BYTES or not text.isascii():
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise InvalidKey(
+                f"{what}: {text[:40]!r} holds half of a surrogate pair, which is not text"
+            ) from None
+        if size > MAX_NAME_BYTES:
+            raise InvalidKey(
+                f"{what}: {text[:40]!r}… has {size} bytes, more than {MAX_NAME_BYTES}; "
+                "keep long text in the value, or use a digest of it here"
+            )
+    if "\0" in text:
+        raise InvalidKey(f"{what}: {text[:40]!r} holds a NUL character")
+    return text
+
+
+def check_namespace(namespace: object) -> Namespace:
+    """Return the namespace if every store can keep it, else raise InvalidKey."""
+    if type(namespace) is not tuple:
+        raise InvalidKey(f"namespace: {namespace!r} is not a tuple of strings")
+    for label in namespace:
+        if type(label) is not str:
+            raise InvalidKey(f"namespace: {label!r} is not a string")
+    return _check_labels(namespace)
+
+
+@lru_cache(maxsize=4096)
+def _check_labels(namespace: Namespace) -> Namespace:
+    total = sum(len(check_name(label, "namespace").encode()) + 2 for label in namespace)
+    if total > MAX_NAME_BYTES:
+        raise InvalidKey(f"namespace: {total} bytes in all, more than {MAX_NAME_BYTES}")
+    return namespace
+
+
+def check_id(id: Id) -> Id:
+    """Return the id if every store can keep it, else raise InvalidKey."""
+    namespace, key = id
+    return check_namespace(namespace), check_name(key)
+
+
+def check_time(when: object, what: str = "expires_at") -> datetime | None:
+    """Return the time if it is None or has a time zone, else raise InvalidQuery."""
+    if when is None:
+        return None
+    if not isinstance(when, datetime) or when.utcoffset() is None:
+        raise InvalidQuery(f"{what}: {when!r} is not a datetime with a time zone")
+    return when

@@ -1,0 +1,119 @@
+"""Which store a URL or a storage type means. A backend is one row, loaded when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from lc_memory.errors import MissingExtra, UnknownStorage
+from lc_memory.store import Store
+
+#: Where ``storage_type="database"`` looks for its URL, and what it takes without one.
+URL_VARIABLE: Final = "LC_MEMORY_URL"
+DEFAULT_URL: Final = "sqlite:///agent_memory.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """``target`` is ``"module:class"``; ``needs`` are the modules of its extra."""
+
+    target: str
+    extra: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+_BACKENDS: Final[dict[str, Backend]] = {
+    "memory": Backend("lc_memory.stores.memory:MemoryStore"),
+    "sqlite": Backend("lc_memory.stores.sql:SQLStore"),
+}
+
+#: Other names of storage types.
+_ALIASES: Final = {"inmemory": "memory"}
+
+
+def register(scheme: str, target: str, extra: str | None = None) -> None:
+    """Make ``Memory("scheme://…")`` open the class ``target`` (``"package.module:Class"``).
+
+    A package can do the same without code, with an entry point in the group
+    ``lc_memory.stores``, named like the scheme.
+    """
+    _BACKENDS[scheme] = Backend(target, extra)
+
+
+def known() -> list[str]:
+    """The storage types that there are, ``"database"`` included."""
+    return sorted({"database", *_BACKENDS, *(entry.name for entry in _entries())})
+
+
+def open_store(url: str | sa.URL, **options: Any) -> Store:
+    """Open the store that a URL names; the options are the store's own.
+
+    Raises UnknownStorage for a URL of no known store, MissingExtra if its driver is not
+    installed, and what the store raises if it cannot be opened.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise UnknownStorage(
+            f"{str(url)[:80]!r} is not a URL; use one such as {DEFAULT_URL!r}"
+        ) from None
+    factory = _factory(parsed.get_backend_name())
+    if parsed.drivername == "memory":
+        return factory(**options)
+    return factory(parsed, **options)
+
+
+def url_of(
+    storage_type: str = "database",
+    *,
+    db_path: str | os.PathLike[str] | None = None,
+    url: str | None = None,
+) -> sa.URL:
+    """The URL for a storage type: ``url`` itself, or a file's ``db_path``.
+
+    ``"database"`` takes its URL from the environment variable ``LC_MEMORY_URL``, else the local
+    SQLite file ``agent_memory.db``. Raises UnknownStorage, listing the known types.
+    """
+    name = _ALIASES.get(storage_type, storage_type) if isinstance(storage_type, str) else ""
+    if name not in known():
+        raise UnknownStorage(
+            f"unknown storage type {storage_type!r}; known are {', '.join(known())}"
+        )
+    if url is not None:
+        return sa.make_url(url)
+    if name == "database":
+        if db_path is None:
+            return sa.make_url(os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+        name = "sqlite"
+    if name == "memory":
+        return sa.URL.create("memory")
+    return sa.URL.create(name, database=str(Path(db_path or "agent_memory.db")))
+
+
+def _factory(scheme: str) -> Callable[..., Store]:
+    backend = _BACKENDS.get(scheme)
+    if backend is None:
+        for entry in _entries():
+            if entry.name == scheme:
+                loaded: Callable[..., Store] = entry.load()
+                return loaded
+        raise UnknownStorage(f"unknown store {scheme!r}; known are {', '.join(known())}")
+    module, _, name = backend.target.partition(":")
+    try:
+        for needed in backend.needs:
+            import_module(needed)
+    except ImportError as error:
+        raise MissingExtra(f"The store {scheme!r}", backend.extra or scheme) from error
+    factory: Callable[..., Store] = getattr(import_module(module), name)
+    return factory
+
+
+def _entries() -> Any:
+    return entry_points(group="lc_memory.stores")

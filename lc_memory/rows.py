@@ -1,0 +1,216 @@
+"""What an operation does to the row of a record: the one place that says it, for every store.
+
+A store prepares a batch (:func:`prepare`: everything is checked and encoded before any lock is
+taken), looks up the rows it touches, and asks :func:`settle` for each step what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from lc_memory import values
+from lc_memory.errors import Conflict
+from lc_memory.records import (
+    Absent,
+    Append,
+    Clear,
+    Delete,
+    Id,
+    Namespace,
+    Op,
+    Put,
+    Record,
+    Restore,
+    Seen,
+    Touch,
+    Value,
+    check_name,
+    check_namespace,
+    check_time,
+)
+
+
+class Row(NamedTuple):
+    """A record as stores keep it: the value as JSON text, times as microseconds since 1970."""
+
+    namespace: Namespace
+    key: str
+    text: str
+    version: int
+    created: int
+    updated: int
+    expires: int | None
+    owner: str | None
+
+    def record(self, value: Value | None = None) -> Record:
+        """The record, with this value if it was decoded already."""
+        return Record(
+            self.namespace,
+            self.key,
+            values.decode(self.text) if value is None else value,
+            self.version,
+            values.from_micros(self.created),
+            values.from_micros(self.updated),
+            None if self.expires is None else values.from_micros(self.expires),
+            self.owner,
+        )
+
+    @classmethod
+    def of(cls, record: Record, text: str) -> Row:
+        return cls(
+            record.namespace,
+            record.key,
+            text,
+            record.version,
+            values.micros(record.created_at),
+            values.micros(record.updated_at),
+            None if record.expires_at is None else values.micros(record.expires_at),
+            record.owner,
+        )
+
+    def lives_at(self, now: int) -> bool:
+        return self.expires is None or self.expires > now
+
+
+@dataclass(slots=True)
+class Step:
+    """One operation, checked and encoded. ``key`` is None for Append, until it is known."""
+
+    op: Op
+    namespace: Namespace
+    key: str | None = None
+    text: str = ""
+    value: Value | None = None
+    expires: int | None = None
+
+    @property
+    def id(self) -> Id:
+        assert self.key is not None
+        return self.namespace, self.key
+
+
+def prepare(ops: Iterable[Op]) -> list[Step]:
+    """The steps of a batch. Raises InvalidKey, InvalidValue or InvalidQuery."""
+    return [_prepare(op) for op in ops]
+
+
+def _prepare(op: Op) -> Step:
+    if isinstance(op, Clear):
+        return Step(op, check_namespace(op.prefix))
+    if isinstance(op, Restore):
+        record = op.record
+        text = values.encode(record.value)
+        return Step(op, check_namespace(record.namespace), check_name(record.key), text)
+    step = Step(op, check_namespace(op.namespace))
+    if not isinstance(op, Append):
+        step.key = check_name(op.key)
+    if not isinstance(op, Delete):
+        when = check_time(op.expires_at)
+        step.expires = None if when is None else values.micros(when)
+    if isinstance(op, Put | Append):
+        lowered = values.lower(op.value)
+        step.text = values.dump(lowered)
+        step.value = values.decode(step.text) if '"$' in step.text else lowered
+        if op.owner is not None:
+            check_name(op.owner, "owner")
+    return step
+
+
+def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | None, Record | None]:
+    """What is stored after the step, and what the step gives back.
+
+    ``held`` is the row stored before; ``tick`` is the time stamp of this write; a row that has
+    expired by ``now`` counts as absent. Raises Conflict. Clear is the store's own affair.
+    """
+    op = step.op
+    current = held if held is not None and held.lives_at(now) else None
+    match op:
+        case Restore():
+            row = Row.of(op.record, step.text)
+            return row, row.record()
+        case Delete():
+            check_seen(op.replacing, current, step.id)
+            return None, current and current.record()
+        case Touch():
+            if current is None:
+                return held, None
+            row = current._replace(expires=step.expires)
+            return row, row.record()
+        case Put() | Append():
+            if isinstance(op, Put):
+                check_seen(op.replacing, current, step.id)
+            row = _successor(step, op.owner, current, tick)
+            return row, row.record(step.value)
+    raise TypeError(f"{type(op).__name__} has no row of its own")
+
+
+def _successor(step: Step, owner: str | None, current: Row | None, tick: int) -> Row:
+    namespace, key = step.id
+    if current is None:
+        return Row(namespace, key, step.text, 1, tick, tick, step.expires, owner)
+    return Row(
+        namespace,
+        key,
+        step.text,
+        current.version + 1,
+        current.created,
+        max(tick, current.updated),
+        step.expires,
+        current.owner if owner is None else owner,
+    )
+
+
+def check_seen(seen: Seen | None, current: Row | None, id: Id) -> None:
+    """Raise Conflict unless the present row is of the record that the caller has seen.
+
+    Version and creation are compared, so that delete-and-recreate cannot pass for it.
+    """
+    if seen is None:
+        return
+    if isinstance(seen, Absent):
+        holds, wanted = current is None, "to be absent"
+    else:
+        holds = current is not None and (
+            (current.version, current.created) == (seen.version, values.micros(seen.created_at))
+        )
+        wanted = f"to be at version {seen.version} of {_instant(seen.created_at)}"
+    if not holds:
+        raise Conflict(f"{'/'.join((*id[0], id[1]))} was expected {wanted}; read it and retry")
+
+
+def _instant(when: datetime) -> str:
+    return when.isoformat(timespec="microseconds")
+
+
+def next_key(last: str | None) -> str:
+    """The key after the last one of a log: whole numbers whose byte order is their order."""
+    if last is None:
+        return f"{0:016d}"
+    if not (len(last) == 16 and last.isascii() and last.isdigit()):
+        raise Conflict(f"key {last[:40]!r}: the namespace holds other records than a log's")
+    return f"{int(last) + 1:016d}"
+
+
+def settle_all(steps: list[Step], rows: dict[Id, Row], tick: int, now: int) -> list[Any]:
+    """Carry out a batch on a dictionary of all rows; returns what the steps give."""
+    results: list[Record | None] = []
+    for offset, step in enumerate(steps):
+        if isinstance(step.op, Clear):
+            size = len(step.namespace)
+            for id in [id for id in rows if id[0][:size] == step.namespace]:
+                del rows[id]
+            results.append(None)
+            continue
+        if step.key is None:
+            keys = (key for space, key in rows if space == step.namespace)
+            step.key = next_key(max(keys, default=None))
+        row, result = settle(step, rows.get(step.id), tick + offset, now)
+        if row is None:
+            rows.pop(step.id, None)
+        else:
+            rows[step.id] = row
+        results.append(result)
+    return results

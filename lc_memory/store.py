@@ -1,0 +1,241 @@
+"""The waist: three verbs over records, and what is derived from them once for every store."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+from lc_memory import values
+from lc_memory.errors import Conflict, LCMemoryError, MemoryNotFound, StoreClosed
+from lc_memory.records import (
+    Delete,
+    Id,
+    Namespace,
+    Op,
+    Page,
+    Put,
+    Query,
+    Record,
+    Seen,
+    Value,
+    check_namespace,
+)
+
+#: What became of one batch: its results, or why it was refused.
+Outcome: TypeAlias = "list[Record | None] | Exception"
+
+#: How often a read-change-write is tried again when others write the same record.
+RETRIES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store declares of itself; the contract tests what is declared."""
+
+    persistent: bool = True  # survives the process
+    shared: bool = True  # several processes may have it open at once
+    atomic: bool = True  # a batch of several operations is all or nothing
+    indexes: bool = False  # declared fields are found without a scan
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A field declared indexed, for the records of a namespace.
+
+    A label ``*`` stands for any one label: ``("users", "*", "documents", "notes")``.
+    """
+
+    namespace: Namespace
+    path: tuple[str, ...]
+
+    @classmethod
+    def of(cls, namespace: Namespace, field: str) -> Index:
+        return cls(check_namespace(namespace), tuple(field.split(".")))
+
+    def covers(self, namespace: Namespace) -> bool:
+        return len(namespace) == len(self.namespace) and all(
+            mine in ("*", label) for mine, label in zip(self.namespace, namespace, strict=True)
+        )
+
+
+class Store(ABC):
+    """Records in namespaces.
+
+    A backend supplies :meth:`read`, :meth:`find`, :meth:`write` and :meth:`close`; everything
+    else is derived, and overridden only to be faster. A store may be shared between threads.
+    """
+
+    capabilities: Capabilities = Capabilities()
+
+    @abstractmethod
+    def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        """The records of those ids, in that order; None where there is none (or it expired)."""
+
+    @abstractmethod
+    def find(self, query: Query) -> Page:
+        """One page of the records that match, sorted as asked."""
+
+    @abstractmethod
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        """Carry out one atomic batch, in order: all of it, or nothing and an error.
+
+        Each operation gives the record it left (Put, Append, Touch, Restore) or deleted
+        (Delete), else None. When this returns, the batch is durable.
+
+        Raises Conflict if a precondition did not hold, InvalidValue or InvalidKey for what
+        cannot be stored, and StoreError if the store failed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything the store holds; closing twice is allowed."""
+
+    # -- derived ---------------------------------------------------------------------------
+
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        """Carry out several batches, each atomic by itself; a store may commit them together."""
+        outcomes: list[Outcome] = []
+        for ops in batches:
+            try:
+                outcomes.append(self.write(ops))
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
+
+    def get(self, namespace: Namespace, key: str) -> Record | None:
+        return self.read([(namespace, key)])[0]
+
+    def put(
+        self,
+        namespace: Namespace,
+        key: str,
+        value: Mapping[str, Any],
+        *,
+        expires_at: datetime | None = None,
+        replacing: Seen | None = None,
+        owner: str | None = None,
+    ) -> Record:
+        (record,) = self.write([Put(namespace, key, value, expires_at, replacing, owner)])
+        assert record is not None
+        return record
+
+    def delete(self, namespace: Namespace, key: str, *, replacing: Seen | None = None) -> bool:
+        """Delete a record; says whether there was one."""
+        return self.write([Delete(namespace, key, replacing)])[0] is not None
+
+    def update(
+        self, namespace: Namespace, key: str, change: Mapping[str, Any] | Callable[[Value], Value]
+    ) -> Record:
+        """Change a record by a JSON Merge Patch, or by a function of its value.
+
+        Atomic against other writers: the change is applied to what is there at that moment; the
+        function may be called more than once. Raises MemoryNotFound if there is no such record.
+        """
+        for _ in range(RETRIES):
+            seen = self.get(namespace, key)
+            if seen is None:
+                raise MemoryNotFound(f"there is no {key!r} in {'/'.join(namespace)!r}")
+            new = change(seen.value) if callable(change) else values.merge_patch(seen.value, change)
+            try:
+                return self.put(namespace, key, new, expires_at=seen.expires_at, replacing=seen)
+            except Conflict:
+                continue
+        raise Conflict(f"{key!r} in {'/'.join(namespace)!r} is changed by others all the time")
+
+    def count(self, query: Query | None = None) -> int:
+        """How many records match."""
+        return sum(len(page.records) for page in self._pages(query or Query(), 1000))
+
+    def records(self, query: Query | None = None, size: int = 500) -> Iterator[Record]:
+        """Every record that matches, fetched in pages of that size."""
+        for page in self._pages(query or Query(), size):
+            yield from page.records
+
+    def _pages(self, query: Query, size: int) -> Iterator[Page]:
+        left = query.limit
+        while True:
+            page = self.find(replace(query, limit=size if left is None else min(size, left)))
+            yield page
+            left = None if left is None else left - len(page.records)
+            if page.cursor is None or left == 0:
+                return
+            query = replace(query, cursor=page.cursor, offset=0)
+
+    def namespaces(
+        self, prefix: Namespace = (), *, after: Namespace | None = None, limit: int | None = None
+    ) -> list[Namespace]:
+        """The namespaces under the prefix that hold records, in order, from after ``after``."""
+        found: list[Namespace] = []
+        for record in self.records(Query(prefix)):
+            if (not found or found[-1] != record.namespace) and (
+                after is None or record.namespace > after
+            ):
+                if limit is not None and len(found) >= limit:
+                    break
+                found.append(record.namespace)
+        return found
+
+    def sweep(self) -> int:
+        """Delete what has expired; returns how many records that were."""
+        swept = 0
+        now = datetime.now(UTC)
+        for page in self._pages(Query(expired=True), 500):
+            dead = [record for record in page.records if not record.lives_at(now)]
+            for record in dead:
+                try:
+                    swept += self.delete(record.namespace, record.key, replacing=record)
+                except Conflict:  # written again in the meantime: alive
+                    continue
+        return swept
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Clock:
+    """Times that never repeat and never go back within one process.
+
+    ``now`` is where time comes from (tests pass their own). Two writes never share a time stamp,
+    so that "the latest" is always one record, and delete-and-recreate is always seen.
+    """
+
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        self._now = now or (lambda: datetime.now(UTC))
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def now(self) -> int:
+        """The time in microseconds since 1970, for asking what has expired."""
+        return values.micros(self._now())
+
+    def ticks(self, count: int) -> int:
+        """Reserve that many microseconds in a row, for that many writes; returns the first."""
+        now = self.now()
+        with self._lock:
+            first = max(now, self._last + 1)
+            self._last = first + count - 1
+        return first
+
+
+def outcome(result: Outcome) -> list[Record | None]:
+    """The results of a batch, or its error raised."""
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def closed(what: str) -> LCMemoryError:
+    return StoreClosed(f"this {what} is closed; open it again to use it")

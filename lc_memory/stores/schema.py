@@ -1,0 +1,118 @@
+"""The tables of the SQL stores, and the migrations that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from lc_memory.errors import NewerFormat
+
+#: How much of a field's sort key its index keeps, in bytes.
+INDEXED_BYTES: Final = 255
+
+_NAME = (
+    sa.Text()
+    .with_variant(sa.Text(collation="C"), "postgresql")
+    .with_variant(mysql.VARCHAR(1536, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+)
+_TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")
+_NUMBER = sa.BigInteger()
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_BYTES = (
+    sa.LargeBinary()
+    .with_variant(postgresql.BYTEA(), "postgresql")
+    .with_variant(mysql.VARBINARY(INDEXED_BYTES), "mysql")
+)
+
+metadata = sa.MetaData()
+
+records = sa.Table(
+    "lc_memory_records",
+    metadata,
+    sa.Column("id", _SERIAL, primary_key=True),
+    sa.Column("namespace", _NAME, nullable=False),
+    sa.Column("key", _NAME, nullable=False),
+    sa.Column("value", _TEXT, nullable=False),
+    sa.Column("version", _NUMBER, nullable=False),
+    sa.Column("created_at", _NUMBER, nullable=False),
+    sa.Column("updated_at", _NUMBER, nullable=False),
+    sa.Column("expires_at", _NUMBER),
+    sa.Column("owner", _NAME),
+    sa.Index("lc_memory_records_by_key", "namespace", "key", unique=True),
+    sa.Index("lc_memory_records_by_time", "namespace", "updated_at"),
+    comment="One record a row; times are microseconds since 1970, labels end with a tab.",
+)
+
+expiring = sa.Index(
+    "lc_memory_records_expiring",
+    records.c.expires_at,
+    sqlite_where=records.c.expires_at.is_not(None),
+    postgresql_where=records.c.expires_at.is_not(None),
+)
+
+#: The fields that were declared indexed.
+indexes = sa.Table(
+    "lc_memory_indexes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("namespace", _NAME, nullable=False),
+    sa.Column("path", _NAME, nullable=False),
+)
+
+#: What the declared fields hold: a row for each value (arrays have several).
+fields = sa.Table(
+    "lc_memory_fields",
+    metadata,
+    sa.Column("index_id", sa.Integer, nullable=False),
+    sa.Column("namespace", _NAME, nullable=False),
+    sa.Column("sort_key", _BYTES, nullable=False),
+    sa.Column(
+        "record_id",
+        _NUMBER,
+        sa.ForeignKey(records.c.id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.PrimaryKeyConstraint("index_id", "namespace", "sort_key", "record_id"),
+    sqlite_with_rowid=False,
+)
+
+schema = sa.Table("lc_memory_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+
+def _create(dialect: sa.Dialect) -> list[str]:
+    statements: list[str] = []
+    for table in metadata.sorted_tables:
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        statements += [
+            str(CreateIndex(index).compile(dialect=dialect))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ]
+    statements.append("INSERT INTO lc_memory_schema (version) VALUES (0)")
+    return statements
+
+
+#: One entry a version, oldest first: the statements that lead to it. Never change an old one.
+MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create,)
+
+VERSION: Final = len(MIGRATIONS)
+
+
+def pending(found: int, dialect: sa.Dialect) -> list[str]:
+    """The statements that bring a database of that version up to date.
+
+    Raises NewerFormat if a newer version of the library made it.
+    """
+    if found > VERSION:
+        raise NewerFormat(
+            f"the database has format {found}, and this version of lc_memory knows {VERSION}; "
+            "upgrade: pip install -U lc-memory"
+        )
+    statements = [line for step in MIGRATIONS[found:] for line in step(dialect)]
+    if statements:
+        statements.append(f"UPDATE lc_memory_schema SET version = {VERSION}")
+    return statements

@@ -1,0 +1,259 @@
+"""Filters as SQL. What is compiled here lets every match through, and is asked again in Python:
+it may let more through, never less. What cannot be said in SQL is left out.
+
+Paths and operands are always bound parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from lc_memory import values
+from lc_memory.filters import (
+    And,
+    Compare,
+    Elements,
+    Equal,
+    Exists,
+    In,
+    Node,
+    Or,
+    Path,
+    Size,
+    Test,
+    Where,
+)
+from lc_memory.stores.schema import INDEXED_BYTES
+
+#: A piece of SQL and its parameters.
+Sql: TypeAlias = tuple[str, list[Any]]
+
+#: What SQLite cannot look up by a path, or compare as a parameter, as Python would.
+_AWKWARD: Final = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
+_UNBINDABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_MOST_VALUES: Final = 100
+
+#: The end of a number's range, wide enough for how SQLite reads a decimal.
+_SLACK: Final = 1e-9
+
+
+def sqlite_condition(node: Node | None) -> Sql | None:
+    """A condition on ``r.value`` that holds for every match, or None if none can be said."""
+    if isinstance(node, And):
+        parts = [part for part in map(sqlite_condition, node.nodes) if part is not None]
+        return _joined(" AND ", parts) if parts else None
+    if isinstance(node, Or):
+        parts = []
+        for child in node.nodes:
+            part = sqlite_condition(child)
+            if part is None:
+                return None
+            parts.append(part)
+        return _joined(" OR ", parts) if parts else ("0", [])
+    if isinstance(node, Where):
+        return _where(node)
+    return None  # a negation lets most records through anyway
+
+
+def _joined(word: str, parts: Sequence[Sql]) -> Sql:
+    return (
+        "(" + word.join(sql for sql, _ in parts) + ")",
+        [parameter for _, parameters in parts for parameter in parameters],
+    )
+
+
+def _where(node: Where) -> Sql | None:
+    if not node.path or any(_AWKWARD.search(name) for name in node.path):
+        return None
+    test = _test(_json_path(node.path), node.test)
+    if test is None:
+        return None
+    if node.exact:
+        return test
+    # An array on the way, or at the end, is Python's to look into.
+    paths = [_json_path(node.path[:size]) for size in range(1, len(node.path) + 1)]
+    arrays: list[Sql] = [("json_type(r.value, ?) = 'array'", [path]) for path in paths]
+    return _joined(" OR ", [test, *arrays])
+
+
+def _json_path(path: Path) -> str:
+    return "$" + "".join(f'."${name}"' if name[0:1] == "$" else f'."{name}"' for name in path)
+
+
+def _test(path: str, test: Test) -> Sql | None:
+    match test:
+        case Equal(operand):
+            return _equal(path, operand)
+        case In(operands):
+            if len(operands) > _MOST_VALUES:
+                return None
+            parts = [_equal(path, operand) for operand in operands]
+            known = [part for part in parts if part is not None]
+            return None if len(known) < len(parts) else _joined(" OR ", known or [("0", [])])
+        case Compare(operator, operand):
+            return _compare(path, operator, operand)
+        case Exists():
+            return "json_type(r.value, ?) IS NOT NULL", [path]
+        case Size() | Elements():
+            return "json_type(r.value, ?) = 'array'", [path]
+    return None
+
+
+def _equal(path: str, operand: Any) -> Sql | None:
+    field = "json_extract(r.value, ?)"
+    if operand is None:
+        return f"{field} IS NULL", [path]
+    if isinstance(operand, bool):
+        return f"{field} = ?", [path, int(operand)]
+    if isinstance(operand, int):
+        return (f"{field} = ?", [path, operand]) if _fits(operand) else None
+    if isinstance(operand, float):
+        return f"{field} BETWEEN ? AND ?", [path, _below(operand), _above(operand)]
+    if isinstance(operand, str):
+        return None if _UNBINDABLE.search(operand) else (f"{field} = ?", [path, operand])
+    if isinstance(operand, datetime):
+        return f"{field} = ?", [path + '."$date"', values.write_time(operand)]
+    if isinstance(operand, (list, dict)):
+        return "json_type(r.value, ?) = ?", [path, "array" if type(operand) is list else "object"]
+    return None
+
+
+def _compare(path: str, operator: str, operand: Any) -> Sql | None:
+    sign = ">=" if operator[0] == "g" else "<="  # inclusive: SQLite cuts a string at a NUL
+    field = "json_extract(r.value, ?)"
+    if isinstance(operand, bool):
+        return None
+    if isinstance(operand, (int, float)):
+        if not _fits(operand):
+            return None
+        bound = _below(operand) if sign == ">=" else _above(operand)
+        # An integer past 64 bits is stored as a tagged object.
+        return (
+            f"({field} {sign} ? OR json_type(r.value, ?) = 'object')",
+            [path, bound, path],
+        )
+    if isinstance(operand, str) and not _UNBINDABLE.search(operand):
+        return f"{field} {sign} ?", [path, operand]
+    if isinstance(operand, datetime):
+        return f"{field} {sign} ?", [path + '."$date"', values.write_time(operand)]
+    return None
+
+
+def _fits(number: int | float) -> bool:
+    return isinstance(number, float) or -(2**63) <= number < 2**63
+
+
+def _below(number: int | float) -> float:
+    return float(number) - abs(float(number)) * _SLACK - 1e-300
+
+
+def _above(number: int | float) -> float:
+    return float(number) + abs(float(number)) * _SLACK + 1e-300
+
+
+# -- declared indexes --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Ranges of an index's sort keys (both ends included) that hold every match of a filter."""
+
+    path: Path
+    ranges: tuple[tuple[bytes, bytes], ...]
+    cost: int  # 1: one value, 2: some values, 3: between two, 4: above or below one
+
+    def condition(self, column: str) -> Sql:
+        parts: list[Sql] = []
+        for low, high in self.ranges:
+            if low == high:
+                parts.append((f"{column} = ?", [low]))
+            else:
+                parts.append((f"{column} BETWEEN ? AND ?", [low, high]))
+        return _joined(" OR ", parts)
+
+
+#: The sort key of "there is an array at this path": a range with two ends must let arrays
+#: through, whose elements may lie on different sides.
+ARRAY_KEY: Final = b"\xf0"
+
+
+def index_keys(document: Any, path: Path, found: Any) -> set[bytes]:
+    """The keys under which a document stands in the index of a field; ``found`` are the values
+    at the path."""
+    keys: set[bytes] = set()
+    several = False
+    for value in found:
+        elements = value if type(value) is list else [value]
+        several = several or type(value) is list
+        keys.update(
+            values.sort_key(item)[:INDEXED_BYTES]
+            for item in elements
+            if isinstance(item, (str, int, float, bytes, datetime))
+        )
+    if several or len(keys) > 1:
+        keys.add(ARRAY_KEY)
+    return keys
+
+
+def best_ranges(node: Node | None, paths: Sequence[Path]) -> Ranges | None:
+    """The best way to use an index on one of the paths for this filter, if there is one."""
+    conditions = node.nodes if isinstance(node, And) else (node,)
+    flat = [child for child in _flattened(conditions) if child.path in paths]
+    options = [option for option in map(_ranges, flat) if option is not None]
+    options += _two_sided(flat)
+    return min(options, key=lambda option: option.cost, default=None)
+
+
+def _flattened(nodes: Sequence[Node | None]) -> list[Where]:
+    flat: list[Where] = []
+    for node in nodes:
+        if isinstance(node, And):
+            flat += _flattened(node.nodes)
+        elif isinstance(node, Where):
+            flat.append(node)
+    return flat
+
+
+def _ranges(node: Where) -> Ranges | None:
+    match node.test:
+        case Equal(operand) if _has_key(operand):
+            key = _key(operand)
+            return Ranges(node.path, ((key, key),), 1)
+        case In(operands) if operands and all(map(_has_key, operands)):
+            keys = sorted({_key(operand) for operand in operands})
+            if len(keys) <= _MOST_VALUES:
+                return Ranges(node.path, tuple((key, key) for key in keys), 2)
+        case Compare(operator, operand):
+            return Ranges(node.path, (_span(operator, operand),), 4)
+    return None
+
+
+def _two_sided(flat: Sequence[Where]) -> list[Ranges]:
+    compares = [(node.path, node.test) for node in flat if isinstance(node.test, Compare)]
+    options: list[Ranges] = []
+    for path, above in compares:
+        for other, below in compares:
+            if path == other and above.operator[0] == "g" and below.operator[0] == "l":
+                low, _ = _span(above.operator, above.operand)
+                _, high = _span(below.operator, below.operand)
+                options.append(Ranges(path, ((low, high), (ARRAY_KEY, ARRAY_KEY)), 3))
+    return options
+
+
+def _span(operator: str, operand: Any) -> tuple[bytes, bytes]:
+    key, kind = _key(operand), values.rank(operand)
+    if operator[0] == "g":
+        return key, bytes((kind + 1,))
+    return bytes((kind,)), key
+
+
+def _key(operand: Any) -> bytes:
+    return values.sort_key(operand)[:INDEXED_BYTES]
+
+
+def _has_key(operand: Any) -> bool:
+    return operand is not None and not isinstance(operand, (list, dict))

@@ -1,0 +1,222 @@
+"""What is particular to SQLite: connections, transactions and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool, StaticPool
+
+from lc_memory.errors import (
+    CorruptStore,
+    LCMemoryError,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from lc_memory.store import closed
+from lc_memory.stores import schema
+
+T = TypeVar("T")
+
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class SQLiteConnections:
+    """The connections to one SQLite file.
+
+    Readers take any idle connection; there is one writer at a time in this process, and
+    ``BEGIN IMMEDIATE`` keeps the other processes apart. ``timeout`` is how long to wait for
+    them, in seconds.
+    """
+
+    def __init__(self, url: sa.URL, *, durability: str = "full", timeout: float = 60.0) -> None:
+        if durability not in ("full", "normal"):
+            raise ValueError(f"durability: 'full' or 'normal', not {durability!r}")
+        self.place = url.database or ":memory:"
+        self._synchronous = durability.upper()
+        self._timeout = timeout
+        in_memory = self.place == ":memory:"
+        _check_place(url)
+        self.engine = sa.create_engine(
+            url,
+            # Connections are kept hot here: taking one out of the engine's pool costs more than
+            # reading a row does.
+            poolclass=StaticPool if in_memory else NullPool,
+            connect_args={"check_same_thread": False, "timeout": timeout, "isolation_level": None},
+        )
+        self._alone = threading.RLock() if in_memory else None
+        self._idle: deque[sa.PoolProxiedConnection] = deque()
+        self._writer: sa.PoolProxiedConnection | None = None
+        self._open = True
+        self._writing = threading.Lock()
+
+    # -- the three ways to use a connection ------------------------------------------------
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows of one statement, read at one moment."""
+        with self._connection() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in one write transaction: all of it, durably, or none."""
+        with self._writing, self._connection(writing=True) as connection:
+            self._begin(connection)
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                raise
+
+    def migrate(self) -> None:
+        """Create or upgrade the tables, under the write lock."""
+        if self._version() == schema.VERSION:
+            return
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+        def upgrade(connection: sqlite3.Connection) -> None:
+            for statement in schema.pending(_version(connection), self.engine.dialect):
+                connection.execute(statement)
+
+        self.transact(upgrade)
+
+    def close(self) -> None:
+        with self._writing:
+            self._open = False
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        while self._idle:
+            self._idle.pop().close()
+        self.engine.dispose()
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _version(self) -> int:
+        with self._connection() as connection:
+            found = _version(connection)
+            schema.pending(found, self.engine.dialect)
+            return found
+
+    @contextlib.contextmanager
+    def _connection(self, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        if not self._open:
+            raise closed("store")
+        with self._alone or contextlib.nullcontext():
+            try:
+                pooled = self._take(writing)
+                try:
+                    yield _raw(pooled)
+                finally:
+                    if not writing:
+                        self._release(pooled)
+            except (sqlite3.Error, sa.exc.DBAPIError) as error:
+                raise self._translated(error) from error
+
+    def _take(self, writing: bool) -> sa.PoolProxiedConnection:
+        if writing:
+            if self._writer is None:
+                self._writer = self._connect()
+                _raw(self._writer).execute("PRAGMA busy_timeout = 0")  # see _begin
+            return self._writer
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> sa.PoolProxiedConnection:
+        pooled = self.engine.raw_connection()
+        try:
+            _raw(pooled).execute(f"PRAGMA synchronous = {self._synchronous}")
+            _raw(pooled).execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            pooled.close()
+            raise
+        return pooled
+
+    def _release(self, pooled: sa.PoolProxiedConnection) -> None:
+        if self._open:
+            self._idle.append(pooled)
+        if not self._open:  # closed meanwhile: nobody else will come for it
+            with contextlib.suppress(ValueError):
+                self._idle.remove(pooled)
+            pooled.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock. SQLite's own waiting backs off up to 100 ms at a time, which
+        starves a writer among busy processes; short random naps are fair."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - a nap, not a secret
+
+    def _translated(self, error: Exception) -> LCMemoryError:
+        if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
+            error = error.orig
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        where = f"SQLite {self.place!r}"
+        if code in _BUSY:
+            return StoreUnavailable(
+                f"{where}: another process held the write lock for over {self._timeout:g} s"
+            )
+        if code == sqlite3.SQLITE_FULL:
+            return StoreFull(f"{where}: the disk is full; nothing of this write was kept")
+        if code == sqlite3.SQLITE_READONLY:
+            return StoreReadOnly(f"{where}: read-only; check the file's and folder's permissions")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return CorruptStore(f"{where}: {error}; restore a backup, or name another file")
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
+        return StoreError(f"{where}: {error}")
+
+
+def _raw(pooled: sa.PoolProxiedConnection) -> sqlite3.Connection:
+    raw = pooled.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    there = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'lc_memory_schema'"
+    ).fetchone()
+    if not there:
+        return 0
+    return int(connection.execute("SELECT version FROM lc_memory_schema").fetchone()[0])
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
+
+
+def _check_place(url: sa.URL) -> None:
+    """See that the folder is there, and that a new file is its owner's alone."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        return
+    path = Path(url.database)
+    if not path.parent.is_dir():
+        raise StoreUnavailable(f"SQLite {url.database!r}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise StoreUnavailable(f"SQLite {url.database!r}: is a folder, not a file")
+    with contextlib.suppress(OSError):  # an existing file keeps its mode; SQLite says the rest
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
