@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from lc_memory import values
@@ -54,7 +53,7 @@ class Documents:
         if not isinstance(data, Mapping):
             raise InvalidValue("$", f"a {type(data).__name__}, not an object (a dict)")
         key = self._key_of(name, data) if id is None else _key("id", id)
-        return Put(self.namespace(name), key, data, _expiry(ttl), owner=self.owner)
+        return Put(self.namespace(name), key, data, self.store.expiry(ttl), owner=self.owner)
 
     def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Put]:
         """The operations that store several documents."""
@@ -155,12 +154,3 @@ def _key(place: str, id: object) -> str:
     if isinstance(id, int) and not isinstance(id, bool):
         return f"#{id}"
     raise InvalidKey(f"{place}: {id!r} cannot name a document; use a string or a whole number")
-
-
-def _expiry(ttl: float | None) -> datetime | None:
-    """When something expires that lives for so many minutes."""
-    if ttl is None:
-        return None
-    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e9:
-        raise InvalidValue("ttl", f"{ttl!r} is not a number of minutes above 0")
-    return datetime.now(UTC) + timedelta(minutes=ttl)

@@ -230,7 +230,7 @@ def parse(source: Mapping[str, Any] | Node) -> Node:
     """The tree of a filter. Raises InvalidFilter, naming the operator or the field."""
     if isinstance(source, Node):
         return source
-    return _Parser().filter(source, 0)
+    return Parser().filter(source, 0)
 
 
 def matches(source: Mapping[str, Any] | Node, document: Mapping[str, Any]) -> bool:
@@ -238,7 +238,9 @@ def matches(source: Mapping[str, Any] | Node, document: Mapping[str, Any]) -> bo
     return parse(source).matches(document)
 
 
-class _Parser:
+class Parser:
+    """Reads a filter into the tree; a dialect overrides what it means differently."""
+
     def __init__(self) -> None:
         self.nodes = 0
 
@@ -253,8 +255,11 @@ class _Parser:
             if name.startswith("$"):
                 nodes.append(self._logical(name, condition, depth))
             else:
-                nodes.append(self.field(tuple(name.split(".")), condition, depth))
+                nodes.append(self.field(self.path(name), condition, depth))
         return nodes[0] if len(nodes) == 1 else And(tuple(nodes))
+
+    def path(self, name: str) -> Path:
+        return tuple(name.split("."))
 
     def _logical(self, name: str, condition: Any, depth: int) -> Node:
         if name not in _LOGICAL:
@@ -383,7 +388,9 @@ class _OfObject(Node):
 
 
 def _is_operators(operand: Mapping[Any, Any]) -> bool:
-    return bool(operand) and all(isinstance(k, str) and k.startswith("$") for k in operand)
+    """Whether these are operators on a value, rather than a filter on its fields."""
+    names = [name for name in operand if isinstance(name, str) and name.startswith("$")]
+    return bool(names) and len(names) == len(operand) and not set(names) & set(_LOGICAL)
 
 
 def _pattern(where: str, operand: Any, options: Any) -> Matches:

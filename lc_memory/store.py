@@ -6,13 +6,20 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 from lc_memory import values
-from lc_memory.errors import Conflict, LCMemoryError, MemoryNotFound, StoreClosed
+from lc_memory.errors import (
+    Conflict,
+    InvalidValue,
+    LCMemoryError,
+    MemoryNotFound,
+    StoreClosed,
+)
 from lc_memory.records import (
+    ABSENT,
     Delete,
     Id,
     Namespace,
@@ -167,11 +174,16 @@ class Store(ABC):
             query = replace(query, cursor=page.cursor, offset=0)
 
     def namespaces(
-        self, prefix: Namespace = (), *, after: Namespace | None = None, limit: int | None = None
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
     ) -> list[Namespace]:
         """The namespaces under the prefix that hold records, in order, from after ``after``."""
         found: list[Namespace] = []
-        for record in self.records(Query(prefix)):
+        for record in self.records(Query(prefix, expired=expired)):
             if (not found or found[-1] != record.namespace) and (
                 after is None or record.namespace > after
             ):
@@ -183,15 +195,31 @@ class Store(ABC):
     def sweep(self) -> int:
         """Delete what has expired; returns how many records that were."""
         swept = 0
-        now = datetime.now(UTC)
+        now = self.now()
         for page in self._pages(Query(expired=True), 500):
             dead = [record for record in page.records if not record.lives_at(now)]
             for record in dead:
                 try:
-                    swept += self.delete(record.namespace, record.key, replacing=record)
+                    self.write([Delete(record.namespace, record.key, replacing=ABSENT)])
                 except Conflict:  # written again in the meantime: alive
                     continue
+                swept += 1
         return swept
+
+    def now(self) -> datetime:
+        """The store's time (UTC), which decides what has expired."""
+        return datetime.now(UTC)
+
+    def expiry(self, ttl: float | None) -> datetime | None:
+        """When something expires that lives for so many minutes from now (None: never).
+
+        Raises InvalidValue if that is not a number above 0.
+        """
+        if ttl is None:
+            return None
+        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < 1e9:
+            raise InvalidValue("ttl", f"{ttl!r} is not a number of minutes above 0")
+        return self.now() + timedelta(minutes=ttl)
 
     def __enter__(self) -> Self:
         return self

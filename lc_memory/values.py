@@ -99,7 +99,8 @@ def _lower_object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             kept = "$" + name if name[:1] == "$" else name
             out[kept] = item if type(item) is str else _lower(item, depth)
     except _Refused as refused:
-        refused.segments.append(name if isinstance(name, str) else repr(name))
+        if isinstance(name, str):
+            refused.segments.append(name)
         raise
     return out
 

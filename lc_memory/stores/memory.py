@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from lc_memory import values
 from lc_memory.paging import page_of
 from lc_memory.records import Id, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, prepare, settle_all
@@ -42,6 +43,9 @@ class MemoryStore(Store):
             ]
         return page_of((row.record() for row in rows), query)
 
+    def count(self, query: Query | None = None) -> int:
+        return len(self.find(query or Query()).records)
+
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         steps = prepare(ops)
         with self._lock:
@@ -50,6 +54,9 @@ class MemoryStore(Store):
             results = settle_all(steps, rows, tick, self._clock.now())
             self._rows = rows
         return results
+
+    def now(self) -> datetime:
+        return values.from_micros(self._clock.now())
 
     def close(self) -> None:
         self._rows = None

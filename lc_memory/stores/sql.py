@@ -180,16 +180,24 @@ class SQLStore(Store):
         return int(self._db.select(sql, parameters)[0][0])
 
     def namespaces(
-        self, prefix: Namespace = (), *, after: Namespace | None = None, limit: int | None = None
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
     ) -> list[Namespace]:
         # Hop from one namespace to the next along the index, whatever each of them holds.
         condition, bounds = _under(prefix)
-        condition = (condition or "1") + " AND (r.expires_at IS NULL OR r.expires_at > ?)"
-        bounds = [*bounds, self._clock.now()]
+        condition = condition or "1"
+        if not expired:
+            condition += " AND (r.expires_at IS NULL OR r.expires_at > ?)"
+            bounds = [*bounds, self._clock.now()]
         following = f"SELECT min(r.namespace) FROM lc_memory_records AS r WHERE {condition}"
+        first = ">= ?" if after is None else "> ?"
         start = "" if after is None else write_namespace(after)
         found = self._db.select(
-            f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace > ? UNION ALL "
+            f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace {first} UNION ALL "
             f"SELECT ({following} AND r.namespace > hop.name) FROM hop WHERE hop.name NOT NULL) "
             "SELECT name FROM hop WHERE name NOT NULL LIMIT ?",
             [*bounds, start, *bounds, -1 if limit is None else limit],
@@ -245,6 +253,9 @@ class SQLStore(Store):
             return connection.execute(sql, [self._clock.now()]).rowcount
 
         return self._db.transact(work)
+
+    def now(self) -> datetime:
+        return values.from_micros(self._clock.now())
 
     def close(self) -> None:
         self._db.close()

@@ -1,0 +1,329 @@
+"""LangGraph's long-term memory (``BaseStore``) over a store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from itertools import groupby, islice, takewhile
+from typing import Any, Final
+
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    IndexConfig,
+    InvalidNamespaceError,
+    Item,
+    ListNamespacesOp,
+    MatchCondition,
+    Op,
+    PutOp,
+    Result,
+    SearchItem,
+    SearchOp,
+    TTLConfig,
+    validate_op_namespace,
+)
+
+from lc_memory.aio import AsyncStore
+from lc_memory.errors import InvalidQuery, InvalidValue, Unsupported
+from lc_memory.langchain.store_filters import translate
+from lc_memory.langchain.sweeper import Sweeper
+from lc_memory.records import (
+    NEWEST,
+    Delete,
+    Id,
+    Namespace,
+    Put,
+    Query,
+    Record,
+    Touch,
+    check_namespace,
+)
+from lc_memory.store import Store
+
+_PAGE: Final = 1000
+_NO_INDEX: Final = (
+    "search by words and meaning is not there yet: open the store without index=, and search "
+    "without query=, by filter= ({'text': {'$regex': 'python', '$options': 'i'}})"
+)
+
+
+class LangGraphStore(BaseStore):
+    """Items in namespaces, for LangGraph's ``compile(store=...)`` and for direct use.
+
+    One object serves sync and async callers, from any number of threads and event loops. It is
+    over an open memory and lives as long: there is nothing to close.
+
+    **Batches.** Reads see what was there before the batch's writes; the last write of a key
+    wins; all writes are one transaction: done together, or not at all and an error.
+
+    **Search** gives the most recently updated items first. Prefixes match whole labels. In
+    ``filter`` names are literal top-level fields; a dict is a subset (which may hold operators),
+    a list has the same elements in the same order, None equals a missing field; ``$eq $ne $gt
+    $gte $lt $lte`` compare numbers as numbers and strings as strings, and different types are
+    never greater or less. ``$in $nin $exists $regex $options $size $all $elemMatch $not`` (on
+    fields) and ``$and $or $nor`` (around filters) are those of :mod:`lc_memory.filters`, which
+    look into lists. ``query`` is not there yet and raises Unsupported.
+
+    **TTLs** are minutes, and may be fractions. An item expires that long after it was last
+    written or, unless ``refresh_ttl`` or the configuration's ``refresh_on_read`` says no, read.
+    An expired item is still found until it is swept, unless ``omit_expired`` is set; reading it
+    does not bring it back. Nothing is swept by itself: see :meth:`start_ttl_sweeper`.
+
+    Errors: InvalidNamespaceError for a namespace that LangGraph refuses; InvalidValue, naming
+    the JSON path, InvalidKey, InvalidFilter, InvalidQuery (each a ValueError).
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        store: Store,
+        bridge: AsyncStore,
+        scope: Namespace = (),
+        *,
+        ttl: TTLConfig | None = None,
+        index: IndexConfig | None = None,
+    ) -> None:
+        if index is not None:
+            raise Unsupported(_NO_INDEX)
+        self.ttl_config = None if ttl is None else ttl.copy()
+        config = ttl or TTLConfig()
+        store.expiry(config.get("default_ttl"))  # raises now, not at the first put
+        self._expired = not config.get("omit_expired", False)
+        self._store = store
+        self._bridge = bridge
+        self._root = check_namespace((*scope, "store"))
+        self._sweeper = Sweeper(store, config.get("sweep_interval_minutes"))
+
+    # -- batches: everything that BaseStore offers comes through here ----------------------
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out several operations; see the class for what a batch is."""
+        ops = list(ops)
+        writes = self._writes(ops)
+        results, read = self._answer(ops)
+        while read or writes:
+            with _users_paths():
+                done = self._store.write([*self._renewals(read), *writes])
+            read, writes = _overtaken(read, done), []
+        return results
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """:meth:`batch` for asyncio. Writes of the same moment share a commit, not a fate."""
+        ops = list(ops)
+        writes = self._writes(ops)
+        results: list[Result] = [None] * len(ops)
+        read: list[Record] = []
+        if any(not isinstance(op, PutOp) for op in ops):
+            results, read = await self._bridge.run(self._answer, ops)
+        while read or writes:
+            with _users_paths():
+                done = await self._bridge.write([*self._renewals(read), *writes])
+            read, writes = _overtaken(read, done), []
+        return results
+
+    def _answer(self, ops: Sequence[Op]) -> tuple[list[Result], list[Record]]:
+        """The results of a batch, and the records whose TTLs its reading renews."""
+        results: list[Result] = [None] * len(ops)
+        gets: list[tuple[int, GetOp]] = []
+        read: list[Record] = []
+        for place, op in enumerate(ops):
+            if isinstance(op, GetOp):
+                gets.append((place, op))
+            elif isinstance(op, SearchOp):
+                records = self._search(op)
+                results[place] = [self._found(record) for record in records]
+                if op.refresh_ttl:
+                    read += records
+            elif isinstance(op, ListNamespacesOp):
+                results[place] = self._list(op)
+            elif not isinstance(op, PutOp):
+                raise InvalidQuery(f"{type(op).__name__} is not an operation of a store")
+        if gets:
+            ids = [(self._namespace(op.namespace), op.key) for _, op in gets]
+            held = self._store.read(ids, expired=self._expired)
+            for (place, op), record in zip(gets, held, strict=True):
+                if record is not None:
+                    results[place] = self._item(record)
+                    if op.refresh_ttl:
+                        read.append(record)
+        return results, self._renewable(read)
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def _writes(self, ops: Sequence[Op]) -> list[Put | Delete]:
+        """The writes of a batch: the last one of each key."""
+        writes: dict[Id, Put | Delete] = {}
+        for op in ops:
+            if isinstance(op, PutOp):
+                namespace, key = self._namespace(op.namespace), op.key
+                if op.value is None:
+                    writes[namespace, key] = Delete(namespace, key)
+                else:
+                    expires_at = self._store.expiry(op.ttl)
+                    writes[namespace, key] = Put(namespace, key, _envelope(op), expires_at)
+        return list(writes.values())
+
+    def _renewable(self, read: Sequence[Record]) -> list[Record]:
+        """Those that have a TTL and have not expired, each once."""
+        mortal = {record.id: record for record in read if "ttl" in record.value}
+        if not mortal:
+            return []
+        now = self._store.now()
+        return [record for record in mortal.values() if record.lives_at(now)]
+
+    def _renewals(self, read: Sequence[Record]) -> list[Touch]:
+        expiry = self._store.expiry
+        return [Touch(r.namespace, r.key, expiry(r.value.get("ttl"))) for r in read]
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def _namespace(self, labels: Namespace) -> Namespace:
+        if isinstance(labels, str):
+            raise InvalidNamespaceError(
+                f"Namespace {labels!r} is a string; use a tuple of labels, such as ({labels!r},)."
+            )
+        return self._root + _checked(tuple(labels))
+
+    def _search(self, op: SearchOp) -> list[Record]:
+        if op.query:
+            raise Unsupported(_NO_INDEX)
+        query = Query(
+            self._namespace(op.namespace_prefix),
+            translate(op.filter) if op.filter else None,
+            NEWEST,
+            op.limit,
+            op.offset,
+            expired=self._expired,
+        )
+        return self._store.find(query).records
+
+    def _list(self, op: ListNamespacesOp) -> list[Namespace]:
+        if op.limit < 0 or op.offset < 0:
+            raise InvalidQuery("limit and offset are whole numbers from 0 up")
+        conditions = op.match_conditions or ()
+        known = [_known_prefix(condition) for condition in conditions]
+        matching = (
+            labels[: op.max_depth]
+            for labels in self._namespaces(max(known, key=len, default=()), op.offset + op.limit)
+            if all(_matches(condition, labels) for condition in conditions)
+        )
+        distinct = (labels for labels, _ in groupby(matching))
+        return list(islice(distinct, op.offset, op.offset + op.limit))
+
+    def _namespaces(self, prefix: Namespace, size: int) -> Iterator[Namespace]:
+        """The namespaces of items under a prefix, in order; the first ``size`` in one go."""
+        after: Namespace | None = None
+        while True:
+            page = self._store.namespaces(
+                self._namespace(prefix), after=after, limit=size, expired=self._expired
+            )
+            yield from (namespace[len(self._root) :] for namespace in page)
+            if len(page) < size:
+                return
+            after, size = page[-1], _PAGE
+
+    def _item(self, record: Record) -> Item:
+        return Item(
+            value=record.value["value"],
+            key=record.key,
+            namespace=record.namespace[len(self._root) :],
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+        )
+
+    def _found(self, record: Record) -> SearchItem:
+        return SearchItem(
+            record.namespace[len(self._root) :],
+            record.key,
+            record.value["value"],
+            record.created_at,
+            record.updated_at,
+        )
+
+    # -- expiry ----------------------------------------------------------------------------
+
+    def sweep_ttl(self) -> int:
+        """Delete what has expired, in the whole memory; returns how many records that were."""
+        return self._store.sweep()
+
+    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
+        """Sweep now and then, in a thread of its own, until stopped.
+
+        The interval, in minutes, is by default the configuration's ``sweep_interval_minutes``,
+        else 5. Returns a future that is done when the sweeper has ended; cancelling it stops the
+        sweeper. If one is running, it goes on, and its future is returned. It also ends when the
+        memory is closed, or this object is not used any more.
+        """
+        return self._sweeper.start(sweep_interval_minutes)
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop the sweeper and wait for it, for at most that many seconds (None: any time).
+
+        Says whether it has ended; so does a store whose sweeper never ran.
+        """
+        return self._sweeper.stop(timeout)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {self._store!r}>"
+
+
+@lru_cache(maxsize=4096)
+def _checked(labels: Namespace) -> Namespace:
+    """The labels as plain strings, if LangGraph allows them."""
+    validate_op_namespace(GetOp(labels, ""))
+    return tuple(str.__str__(label) for label in labels)
+
+
+def _envelope(op: PutOp) -> dict[str, Any]:
+    """What is stored of an item: besides its value, what its TTL and its index are made of."""
+    if not isinstance(op.value, Mapping):
+        raise InvalidValue("$", f"a {type(op.value).__name__}, not an object (a dict)")
+    envelope: dict[str, Any] = {"value": op.value}
+    if op.ttl is not None:
+        envelope["ttl"] = op.ttl
+    if op.index is not None:
+        if op.index is not False and not _are_fields(op.index):
+            raise InvalidValue("index", f"{op.index!r} is not False or a list of field paths")
+        envelope["index"] = op.index
+    return envelope
+
+
+def _are_fields(index: object) -> bool:
+    return isinstance(index, (list, tuple)) and all(isinstance(field, str) for field in index)
+
+
+def _overtaken(read: Sequence[Record], done: Sequence[Record | None]) -> list[Record]:
+    """The records that were given a TTL which, meanwhile, is theirs no more."""
+    pairs = zip(read, done, strict=False)  # after the renewals come the other writes' results
+    return [now for seen, now in pairs if now and now.value.get("ttl") != seen.value.get("ttl")]
+
+
+@contextlib.contextmanager
+def _users_paths() -> Iterator[None]:
+    """Have errors name the path in the user's value, not in the envelope."""
+    try:
+        yield
+    except InvalidValue as error:
+        reason = str(error).removeprefix(f"{error.path}: ")
+        raise InvalidValue("$" + error.path.removeprefix("$.value"), reason) from None
+
+
+def _known_prefix(condition: MatchCondition) -> Namespace:
+    """The labels that a namespace must begin with to meet the condition."""
+    if condition.match_type != "prefix":
+        return ()
+    return tuple(takewhile(lambda label: label != "*", condition.path))
+
+
+def _matches(condition: MatchCondition, labels: Namespace) -> bool:
+    kind, path = condition
+    if kind not in ("prefix", "suffix"):
+        raise InvalidQuery(f"match type {kind!r}: use 'prefix' or 'suffix'")
+    if len(labels) < len(path):
+        return False
+    part = labels[: len(path)] if kind == "prefix" else labels[len(labels) - len(path) :]
+    return all(wanted in ("*", label) for wanted, label in zip(path, part, strict=True))
