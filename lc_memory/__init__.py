@@ -12,35 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lc_memory.memory import Memory as Memory
     from lc_memory.aio import AsyncStore as AsyncStore
-    from lc_memory.store import Capabilities as Capabilities
-    from lc_memory.store import Index as Index
-    from lc_memory.store import Store as Store
-    from lc_memory.records import ABSENT as ABSENT
-    from lc_memory.records import Append as Append
-    from lc_memory.records import Clear as Clear
-    from lc_memory.records import Delete as Delete
-    from lc_memory.records import Op as Op
-    from lc_memory.records import Order as Order
-    from lc_memory.records import Page as Page
-    from lc_memory.records import Put as Put
-    from lc_memory.records import Query as Query
-    from lc_memory.records import Record as Record
-    from lc_memory.records import Restore as Restore
-    from lc_memory.records import Touch as Touch
-    from lc_memory.filters import matches as matches
-    from lc_memory.log import Log as Log
-    from lc_memory.registry import open_store as open_store
-    from lc_memory.registry import register as register
-    from lc_memory.schemas import Conversation as Conversation
-    from lc_memory.schemas import LearningProgress as LearningProgress
-    from lc_memory.schemas import UserProfile as UserProfile
-    from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
-    from lc_memory.langchain.store import LangGraphStore as LangGraphStore
-    from lc_memory.langchain.middleware import MemoryContext as MemoryContext
-    from lc_memory.langchain.middleware import MemoryMiddleware as MemoryMiddleware
-    from lc_memory.langchain.tools import memory_tools as memory_tools
     from lc_memory.errors import BackupError as BackupError
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
@@ -60,6 +32,35 @@ if TYPE_CHECKING:
     from lc_memory.errors import StoreUnavailable as StoreUnavailable
     from lc_memory.errors import UnknownStorage as UnknownStorage
     from lc_memory.errors import Unsupported as Unsupported
+    from lc_memory.filters import matches as matches
+    from lc_memory.knowledge import Knowledge as Knowledge
+    from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
+    from lc_memory.langchain.context import MemoryContext as MemoryContext
+    from lc_memory.langchain.middleware import MemoryMiddleware as MemoryMiddleware
+    from lc_memory.langchain.store import LangGraphStore as LangGraphStore
+    from lc_memory.langchain.tools import memory_tools as memory_tools
+    from lc_memory.log import Log as Log
+    from lc_memory.memory import Memory as Memory
+    from lc_memory.records import ABSENT as ABSENT
+    from lc_memory.records import Append as Append
+    from lc_memory.records import Clear as Clear
+    from lc_memory.records import Delete as Delete
+    from lc_memory.records import Op as Op
+    from lc_memory.records import Order as Order
+    from lc_memory.records import Page as Page
+    from lc_memory.records import Put as Put
+    from lc_memory.records import Query as Query
+    from lc_memory.records import Record as Record
+    from lc_memory.records import Restore as Restore
+    from lc_memory.records import Touch as Touch
+    from lc_memory.registry import open_store as open_store
+    from lc_memory.registry import register as register
+    from lc_memory.schemas import Conversation as Conversation
+    from lc_memory.schemas import LearningProgress as LearningProgress
+    from lc_memory.schemas import UserProfile as UserProfile
+    from lc_memory.store import Capabilities as Capabilities
+    from lc_memory.store import Index as Index
+    from lc_memory.store import Store as Store
 
 __version__ = "0.1.0"
 
@@ -69,14 +70,21 @@ _HOMES = {
     "lc_memory.store": "Capabilities Index Store",
     "lc_memory.records": "ABSENT Append Clear Delete Op Order Page Put Query Record Restore Touch",
     "lc_memory.filters": "matches",
+    "lc_memory.knowledge": "Knowledge",
     "lc_memory.log": "Log",
     "lc_memory.registry": "open_store register",
     "lc_memory.schemas": "Conversation LearningProgress UserProfile",
     "lc_memory.langchain.chat_history": "ChatHistory",
     "lc_memory.langchain.store": "LangGraphStore",
-    "lc_memory.langchain.middleware": "MemoryContext MemoryMiddleware",
+    "lc_memory.langchain.context": "MemoryContext",
+    "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
-    "lc_memory.errors": "BackupError Conflict CorruptStore InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage Unsupported",
+    "lc_memory.errors": (
+        "BackupError Conflict CorruptStore InvalidFilter InvalidInput InvalidKey "
+        "InvalidQuery InvalidValue LCMemoryError MemoryNotFound MissingExtra NewerFormat "
+        "StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage "
+        "Unsupported"
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -98,6 +106,7 @@ __all__ = [
     "InvalidKey",
     "InvalidQuery",
     "InvalidValue",
+    "Knowledge",
     "LCMemoryError",
     "LangGraphStore",
     "LearningProgress",

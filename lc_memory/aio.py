@@ -11,8 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
+from lc_memory.errors import StoreClosed
 from lc_memory.records import Id, Op, Page, Query, Record
-from lc_memory.store import Outcome, Store
+from lc_memory.store import Outcome, Store, closed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +69,10 @@ class AsyncStore:
 
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         context = contextvars.copy_context()
-        return self._pool.submit(partial(context.run, work, *args, **kwargs))
+        try:
+            return self._pool.submit(partial(context.run, work, *args, **kwargs))
+        except RuntimeError as error:  # the pool was shut down
+            raise closed("memory") from error
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting = self._waiting.pop(loop)
@@ -78,8 +82,8 @@ class AsyncStore:
                 loop.call_soon_threadsafe(_deliver, waiting, done)
 
         try:
-            submitted = self._pool.submit(self.store.write_many, [ops for ops, _ in waiting])
-        except RuntimeError as error:  # closed
+            submitted = self._submit(self.store.write_many, [ops for ops, _ in waiting])
+        except StoreClosed as error:
             for _, future in waiting:
                 future.set_exception(error)
         else:

@@ -56,7 +56,7 @@ class GroupCommit(Generic[Batch, Result]):
             outcomes = self._commit([entry.batch for entry in group])
             for entry, result in zip(group, outcomes, strict=True):
                 entry.outcome = result
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised to each writer
             for entry in group:
                 entry.outcome = error
         except BaseException:  # an interrupt is the leader's; the others learn what became of them

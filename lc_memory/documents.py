@@ -52,7 +52,7 @@ class Documents:
         """The operation that stores a document."""
         if not isinstance(data, Mapping):
             raise InvalidValue("$", f"a {type(data).__name__}, not an object (a dict)")
-        key = self._key_of(name, data) if id is None else _key("id", id)
+        key = self._key_of(name, data) if id is None else document_key(id)
         return Put(self.namespace(name), key, data, self.store.expiry(ttl), owner=self.owner)
 
     def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Put]:
@@ -64,7 +64,7 @@ class Documents:
         namespace = self.namespace(name)
         if id is not None:
             query = Query(filter=filter)
-            record = self.store.get(namespace, _key("id", id))
+            record = self.store.get(namespace, document_key(id))
             fits = record and (query.node is None or query.node.matches(record.value))
             return record if fits else None
         page = self.store.find(Query(namespace, filter, NEWEST, limit=1, exact=True))
@@ -137,7 +137,7 @@ class Documents:
     def _key_of(self, name: str, data: Mapping[str, Any]) -> str:
         for field in self.identity.get(name, IDENTITY_FIELDS):
             if data.get(field) is not None:
-                return _key(f"$.{field}", data[field])
+                return document_key(data[field], f"$.{field}")
         return SINGLE
 
     def _same_identity(self, name: str, seen: Record, merged: Value) -> None:
@@ -147,7 +147,7 @@ class Documents:
             )
 
 
-def _key(place: str, id: object) -> str:
+def document_key(id: object, place: str = "id") -> str:
     """The key of an identity: a string as it is, a number with a ``#`` before it."""
     if isinstance(id, str):
         return "#" + id if id.startswith("#") else str.__str__(id)

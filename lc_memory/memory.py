@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -60,7 +61,7 @@ class Memory:
         if isinstance(url, Store):
             if indexes or options:
                 raise TypeError("an open store takes its options when it is opened")
-            store, owns = url, False
+            store, self._owns_store = url, False
         else:
             if indexes:
                 options["indexes"] = [
@@ -69,25 +70,22 @@ class Memory:
                     for name, fields in indexes.items()
                     for field in fields
                 ]
-            store, owns = open_store(url_of() if url is None else url, **options), True
-        self._bind(store, AsyncStore(store), (), None, identity or {}, owns)
+            store, self._owns_store = open_store(url_of() if url is None else url, **options), True
+        self._bind(store, AsyncStore(store), identity or {}, True)
 
     def _bind(
         self,
         store: Store,
         bridge: AsyncStore,
-        scope: Namespace,
-        user: str | None,
         identity: Mapping[str, Sequence[str]],
-        owns: bool,
+        opened: bool,
     ) -> None:
         self.backend = store
         self.bridge = bridge
-        self.scope = scope
-        self.user = user
-        self._owns_store = owns
-        self._is_handle = bool(scope)
-        self._documents = Documents(store, scope, user, identity)
+        self.scope: Namespace = ()
+        self.user: str | None = None
+        self._opened = opened
+        self._documents = Documents(store, (), None, identity)
 
     def as_user(self, user: str) -> Memory:
         """The same memory, bound to one user: it reads and writes that user's things only.
@@ -96,12 +94,20 @@ class Memory:
         namespace ``("users", user)``. The handle needs no closing. Raises InvalidKey for a user
         id that is empty or that no store can keep.
         """
+        handle = object.__new__(Memory)
+        handle._bind(self.backend, self.bridge, self._documents.identity, False)
+        handle._bind_to(user)
+        return handle
+
+    def _bind_to(self, user: str) -> None:
         if not check_name(user, "user id"):
             raise InvalidKey("user id: empty")
-        handle = object.__new__(Memory)
-        scope = ("users", user)
-        handle._bind(self.backend, self.bridge, scope, user, self._documents.identity, False)
-        return handle
+        self.scope, self.user = ("users", user), user
+        self._documents = replace(self._documents, scope=self.scope, owner=user)
+
+    def collection(self, name: str) -> Namespace:
+        """The namespace in which a collection's documents lie, for use with the waist."""
+        return self._documents.namespace(name)
 
     # -- documents -------------------------------------------------------------------------
 
@@ -293,7 +299,7 @@ class Memory:
     def close(self) -> None:
         """Finish the work under way and close the store. Closing twice is allowed; a handle
         from :meth:`as_user` closes nothing."""
-        if not self._is_handle:
+        if self._opened:
             self.bridge.close()
             if self._owns_store:
                 self.backend.close()

@@ -110,7 +110,7 @@ class Store(ABC):
         for ops in batches:
             try:
                 outcomes.append(self.write(ops))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the batch's outcome
                 outcomes.append(error)
         return outcomes
 
@@ -136,20 +136,30 @@ class Store(ABC):
         return self.write([Delete(namespace, key, replacing)])[0] is not None
 
     def update(
-        self, namespace: Namespace, key: str, change: Mapping[str, Any] | Callable[[Value], Value]
+        self,
+        namespace: Namespace,
+        key: str,
+        change: Mapping[str, Any] | Callable[[Value], Value],
+        *,
+        default: Mapping[str, Any] | None = None,
     ) -> Record:
         """Change a record by a JSON Merge Patch, or by a function of its value.
 
         Atomic against other writers: the change is applied to what is there at that moment; the
-        function may be called more than once. Raises MemoryNotFound if there is no such record.
+        function may be called more than once. Where there is no record, the ``default`` is
+        changed and created; without one, MemoryNotFound is raised.
         """
         for _ in range(RETRIES):
             seen = self.get(namespace, key)
-            if seen is None:
+            if seen is None and default is None:
                 raise MemoryNotFound(f"there is no {key!r} in {'/'.join(namespace)!r}")
-            new = change(seen.value) if callable(change) else values.merge_patch(seen.value, change)
+            old = dict(default or {}) if seen is None else seen.value
+            new = change(old) if callable(change) else values.merge_patch(old, change)
+            expires_at = None if seen is None else seen.expires_at
             try:
-                return self.put(namespace, key, new, expires_at=seen.expires_at, replacing=seen)
+                return self.put(
+                    namespace, key, new, expires_at=expires_at, replacing=seen or ABSENT
+                )
             except Conflict:
                 continue
         raise Conflict(f"{key!r} in {'/'.join(namespace)!r} is changed by others all the time")

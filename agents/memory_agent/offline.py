@@ -33,8 +33,9 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from .offline_english import Ask, Forget, Meaning, Progress, Remember, understand
-from .offline_replies import Memory, Outcome, read_memory, recollect, reply, settle
-from .offline_words import topics_in
+from .offline_memory import Memory, Outcome, read_memory, recollect, settle
+from .offline_replies import reply
+from .offline_words import READ_AT_MOST, topics_in
 
 MODEL_NAME = "lc-memory-offline"
 
@@ -127,7 +128,8 @@ def answer(messages: list[BaseMessage], bound: frozenset[str], stop: Sequence[st
     place = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=None)
     before, since = messages[:place], [] if place is None else messages[place + 1 :]
     text = "" if place is None else str(messages[place].text)
-    memory = replace(memory_of(messages), mentioned=last_topic(before))
+    memory = memory_of(messages)
+    memory = replace(memory, mentioned=last_topics(before, memory.course))
     meanings = settle(understand(text, memory.course), memory)
     outcomes = outcomes_of(since)
     calls = [] if outcomes else calls_for(meanings, memory, bound)
@@ -156,13 +158,15 @@ def memory_of(messages: Sequence[BaseMessage]) -> Memory:
     return read_memory("\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage)))
 
 
-def last_topic(messages: Sequence[BaseMessage]) -> str:
-    """The topic that people and model spoke of last, or ""."""
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage | AIMessage):
-            if topics := topics_in(str(message.text)):
-                return topics[-1]
-    return ""
+def last_topics(messages: Sequence[BaseMessage], course: tuple[str, ...]) -> tuple[str, ...]:
+    """The topics of the course in the last message, of a few, that speaks of any."""
+    for message in reversed(messages[-6:]):
+        text = str(message.text)[-READ_AT_MOST:]
+        topics = tuple(topic for topic in topics_in(text, course) if topic in course)
+        # A lesson names many topics; the request before it names the one that it is about.
+        if topics and isinstance(message, HumanMessage | AIMessage) and "```" not in text:
+            return topics
+    return ()
 
 
 def calls_for(

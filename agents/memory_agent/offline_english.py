@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .offline_words import (
+    ADVERB,
+    ANSWER,
     COURSE,
     EMAIL,
-    GREETING,
     LANGUAGE,
     LANGUAGES,
+    LENGTH,
+    LENGTHS,
     LEVEL,
     LEVELS,
     PAST,
+    SMALL_TALK,
     THIRD_PERSON,
     clauses,
     is_question,
@@ -80,13 +84,15 @@ class Unclear:
 
 
 Meaning = Remember | Forget | Progress | Ask | Chat | Unclear
+Rule = Callable[[str, tuple[str, ...]], list[Meaning]]
 
 
 def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
     """What `text` says, in order, each meaning once; all progress is in one `Progress`."""
     found: list[Meaning] = []
     for clause in clauses(text):
-        found += _meanings(clause, course) or [Unclear(clause)]
+        addressed = found[-1:] == [Chat("hello")] and clause.count(" ") < 2
+        found += _first(RULES, clause, course) or ([] if addressed else [Unclear(clause)])
     steps = [meaning for meaning in found if isinstance(meaning, Progress)]
     if steps:
         done = dict.fromkeys(topic for step in steps for topic in step.completed)
@@ -96,44 +102,20 @@ def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
     return list(dict.fromkeys(found))
 
 
-def _meanings(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    return next((found for rule in RULES if (found := rule(clause, course))), [])
+def _first(rules: Sequence[Rule], clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    return next((found for rule in rules if (found := rule(clause, course))), [])
 
 
 # --- small talk and questions ------------------------------------------------------------------
 
-SMALL_TALK = {
-    "hello": words(rf"(?:{GREETING.pattern}|i'm back(?: again)?)"),
-    "thanks": words(r"(?:many )?(?:thanks?|thank you|thx|cheers)(?: .{1,30})?"),
-    "bye": words(
-        r"(?:good ?)?bye(?: .{1,20})?|see (?:you|ya)(?: .{1,20})?|good ?night|"
-        r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
-    ),
-    "help": words(
-        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))|"
-        r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person).{0,20}"
-    ),
-    "fine": words(r"how(?:'s it going| are you.{0,20})|what's up"),
-    "listening": words(
-        r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)|"
-        r"i need (?:some |your )?help"
-    ),
-    "ok": words(
-        r"ok(?:ay)?|yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
-        r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
-        r"well done|(?:nice|good) (?:to (?:meet|see) you|job|work)"
-    ),
-}
 ASKS = {
     "me": words(
-        r"what (?:else )?(?:do|did|can) you (?:still |already )?(?:know|remember|have|store)"
-        r"(?: stored| saved)?(?: (?:about|on|of|from) me)?|what have i told you.*|"
-        r"tell me (?:what you (?:know|remember) )?about (?:me|myself)|"
-        r"do you (?:still )?(?:know|remember) (?:me|who i'm)"
+        r"(?:what|do you|tell me)\b.{0,40} (?:about|on|of) (?:me|myself)|what do you remember|"
+        r"what (?:have|did) i (?:told|tell) you.*|do you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
     ),
-    "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name"),
-    "email": words(r".*\bmy e-?mail(?: address)?"),
-    "level": words(r".*\bmy (?:experience )?level|how (?:advanced|experienced) am i"),
+    "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
+    "email": words(r".*\bmy e-?mail\b.{0,30}"),
+    "level": words(r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i"),
     "next": words(
         r"what(?:'s| is| comes)?(?: my| the)? next\b.*|what now|(?:my )?next(?: topic| lesson)?|"
         r"(?:what|which topic|where) (?:should|shall) i .*|"
@@ -142,10 +124,11 @@ ASKS = {
     "completed": words(
         r"(?:what|which).{0,30}? (?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
         r"(?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
-        r"what(?:'s| is) (?:done|finished)"
+        r"(?:what|which).{0,30}?(?:'s| is| are) (?:done|finished|completed)"
     ),
     "progress": words(
-        r".*\b(?:how far|progress|how much of|what percentage|how am i doing)\b.*|"
+        r".*\b(?:how far|progress|how much (?:of|have)|what percentage|how am i doing|"
+        r"what(?:'s| is) left)\b.*|"
         r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|on|doing)\b.*"
     ),
     "preferences": words(r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*"),
@@ -153,7 +136,12 @@ ASKS = {
 LESSON = words(
     r"(?P<clearly>explain|teach me|teach|describe|define)\b(?: about)?(?P<what>.*)|"
     r"(?:what(?:'s| is| are)|how (?:do|does|to|can)|why|tell me|show me|give me|an example of|"
-    r"i(?: want|'d like) to (?:learn|know|understand|see)|help me|learn|more about)\b(?P<rest>.*)"
+    r"i(?: want|'d like) to (?:learn|know|understand|see)|(?:i need )?help(?: me)?|learn|more about"
+    r")\b(?P<rest>.*)"
+)
+TELL_ME = words(
+    r"^(?:(?:tell|remind|show) me|i(?: want|'d like) to (?:know|see)) "
+    r"(?=(?:what|who|where|when|how|which|my)\b)"
 )
 THAT = words(
     r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson))|"
@@ -164,11 +152,13 @@ SELF = words(r"\b(?:i|my|me|mine|i'm|i've)\b")
 
 def small_talk(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     plain = clause.rstrip("?")
-    return [Chat(kind) for kind, said in SMALL_TALK.items() if said.fullmatch(plain)][:1]
+    kind = next((kind for kind, said in SMALL_TALK.items() if said.fullmatch(plain)), None)
+    return [Chat(kind)] if kind else []
 
 
 def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    plain, asks = clause.rstrip("?"), is_question(clause)
+    plain, told = TELL_ME.subn("", clause.rstrip("?"), count=1)
+    asks = bool(told) or is_question(clause)
     for about, asked in ASKS.items():
         if asks and asked.fullmatch(plain):
             return [Ask(about, " ".join(topics_in(plain, course)[:1]) * (about == "completed"))]
@@ -202,9 +192,8 @@ def remembering(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     said = REMEMBER.fullmatch(clause.rstrip("?"))
     if not said or is_question(said["what"]) or THAT.fullmatch(said["what"]):
         return []
-    found = _meanings(said["what"], course)
-    kept: list[Meaning] = [m for m in found if isinstance(m, Remember | Progress)]
-    return kept or [Remember(words("^my ").sub("", said["what"]))]
+    found = _first(STATEMENTS, said["what"], course)
+    return found or [Remember(words("^my ").sub("", said["what"]))]
 
 
 def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -214,7 +203,7 @@ def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         return []
     if EVERYTHING.fullmatch(said["what"]):
         return [Forget("everything")]
-    for kept in _meanings(said["what"], course):
+    for kept in _first(STATEMENTS, said["what"], course):
         if isinstance(kept, Remember):
             fact = kept.kind in ("fact", "preference")
             return [Forget(kept.topic or (kept.content if fact else kept.kind))]
@@ -228,31 +217,25 @@ TASTE = words(
     r"(?:i(?:'d)? (?:(?:really|also|much|still|usually|always|would|do) )*(?:don't |dis|hate )?"
     r"(?:prefer|like|love|rather|want|need|enjoy)|keep|give|use|show|make|be|answer|reply|respond|"
     r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
-    r"(?:\w+ )?language|(?=short|brief|concise|long|detailed))(?!\w)"
+    r"(?:\w+ )?language)(?!\w)|"
+    rf"(?=(?:{LENGTH}|{LANGUAGE}) )"
 )
-LENGTHS = {
-    "short": "short", "shorter": "short", "brief": "short", "concise": "short", "quick": "short",
-    "terse": "short", "to the point": "short", "briefly": "short", "long": "long",
-    "longer": "long", "detailed": "detailed", "thorough": "detailed", "in-depth": "detailed",
-    "in detail": "detailed",
-}  # fmt: skip
-LENGTH = "|".join(sorted(LENGTHS, key=len, reverse=True))
-ANSWER = "(?:answers?|replies|reply|responses?|explanations?|lessons?|messages?|texts?|sentences?)"
 ANSWER_LENGTH = words(
-    rf"\b(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|(?:keep|make|be|answer|reply|like|explain)"
+    rf"\b(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
+    r"(?:keep|make|be|answer|reply|explain|like(?= it| them| things| your))"
     rf"(?: (?:it|them|things|me|your|more|very|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b"
 )
 EXAMPLES = words(
     rf"(?P<a>{LANGUAGE}) (?:code )?(?:examples?|snippets?|samples?|code)\b|"
-    rf"\b(?:examples?|snippets?|samples?|code)\b[^,.]{{0,30}}? (?:in|using|with) (?P<b>{LANGUAGE})|"
+    rf"(?<!to )\b(?:examples?|snippets?|samples?|code)\b[^,.]{{0,30}}? (?:in|using|with) "
+    rf"(?P<b>{LANGUAGE})|"
     r"\b(?P<c>real[- ](?:world|life)|practical|simple|many|more|few) examples"
 )
 CODING = words(
     r"(?: (?:to|using|writing|coding|programming|working|work|write|code|program|use|in|with))*"
     rf"(?: is|'s)? (?P<a>{LANGUAGE})(?: .{{0,60}})?"
 )
-REPLY_LANGUAGE = words(r"(?:answer|reply|respond|speak|write)(?: to)?(?: me)? in (?P<a>(?-i:[A-Z])\w+)")
-EMOJIS = words(r"\bemojis?\b")
+REPLY_IN = words(r"(?:answer|reply|respond|speak|write)(?: to)?(?: me)? in (?P<a>(?-i:[A-Z])\w+)")
 PREFERRED = words(r"i(?:'d)? (?:\w+ )?prefer (?P<a>.+)|i'd rather (?P<b>(?!not\b).+)")
 NEGATIVE = words(r"\b(?:no|not|don't|dislike|hate|stop|avoid|without|never|less|isn't)\b")
 
@@ -272,11 +255,12 @@ def preferences(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         found["answer length"] = opposite if unwanted(length) else value
     if (examples := EXAMPLES.search(clause)) and not unwanted(examples):
         found["examples"] = LANGUAGES.get(_named(examples).casefold(), _named(examples))
-    if emojis := EMOJIS.search(clause):
-        found["emojis"] = "no" if unwanted(emojis) else "yes"
-    if reply := REPLY_LANGUAGE.match(clause):
+    if emojis := words(r"\bemojis?\b").search(clause):
+        found["emojis"] = "no" if unwanted(emojis) else "some"
+    if reply := REPLY_IN.match(clause):
         found["reply language"] = reply["a"]
-    elif not found and (coding := CODING.fullmatch(clause, begins.end())) and not unwanted(coding):
+    coding = CODING.fullmatch(clause, begins.end()) if begins.group() else None
+    if coding and "examples" not in found and not unwanted(coding):
         found["language"] = LANGUAGES[coding["a"].casefold()]
     if not found and (preferred := PREFERRED.fullmatch(clause)):
         return [Remember(_named(preferred), "preference")]
@@ -290,19 +274,17 @@ def _named(match: re.Match[str]) -> str:
 
 # --- statements about oneself ------------------------------------------------------------------
 
-ADVERB = (
-    r"(?:just|already|now|also|finally|currently|still|really|always|usually|often|very|fairly|"
-    rf"quite|pretty|rather|total|complete|absolute|totally|somewhat|an?|the|at|so|all|{LANGUAGE})"
-)
 DENIED = words(
     r"(?:(?:i|we)(?:'\w+)?(?: \S+){0,2}?|my(?: \S+){0,4}?) (?:(?:not|never|no|hardly)\b|\S+n't\b)"
 )
-OWN_EMAIL = words(r"\bmy (?:(?:new|work|private|school) )?e?-?mail|\b(?:reach|write|mail)(?: to)? me")
+OWN_EMAIL = words(
+    r"\bmy (?:(?:new|work|private|school) )?e?-?mail|\b(?:reach|write|mail)(?: to)? me"
+)
 OWN_LEVEL = words(
-    rf"(?:i'm|i (?:have|consider myself|feel)|my (?:\w+ )?level(?:'s| is)|level)? ?(?:{ADVERB} )*"
-    rf"(?P<level>{LEVEL})(?: (?:level|programmer|coder|developer|learner|student|user))?"
+    r"(?:(?:i'd say )?i'm|i (?:have|consider myself|feel)|my (?:\w+ )?level(?:'s| is)|level)? ?"
+    rf"(?:{ADVERB} )*(?P<level>{LEVEL})(?: (?:level|programmer|coder|developer|learner))?"
     rf"(?: (?:in|at|with|to) (?:programming|coding|computers|this|it|{LANGUAGE}))?"
-    r"(?:(?:,| and| with| but| who) .*)?"
+    r"(?: (?P<origin>from .*)|(?:,| and| with| but| who) .*)?"
 )
 NEW_TO_IT = words(
     rf"i'm (?:{ADVERB} )*new to (?:programming|coding|this|it|computers|{LANGUAGE})\b.*"
@@ -314,17 +296,16 @@ FINISHED = words(
 )
 ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
 LEARNING = words(
-    rf"(?:i(?:'m|'ve|'ll)? |(?P<lets>let's ))?(?:{ADVERB} )*(?:learning|studying|working|practi[sc]ing|"
-    r"on|doing|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
+    r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |(?P<lets>let's |(?=continue|go on|move on)))?"
+    rf"(?:{ADVERB} )*(?:learning|studying|working|"
+    r"practi[sc]ing|on|doing|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
 NAMED = words(
     r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|"
     r"(?:the )?name(?:'s| is)) (?P<name>.+)"
 )
-I_DO = words(
-    r"i (?:(?:also|really|always|usually|often|still|just) )*(?P<verb>\w+) (?P<rest>.+)"
-)
+I_DO = words(r"i (?:(?:also|really|always|usually|often|still|just) )*(?P<verb>\w+) (?P<rest>.+)")
 I_HAVE = words(r"i've (?:got )?(?P<rest>.+)")
 I_AM = words(
     r"i'm (?P<rest>(?:an?|from|based|born|allergic|married|single|vegan|vegetarian|\d+|\w+-handed|"
@@ -332,7 +313,7 @@ I_AM = words(
     r"living|moving|interested|into|afraid|scared|good at|(?:in|at|near) (?-i:[A-Z]))\b.*)"
 )
 BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*")
-MY_OWN = words(r"my (?P<rest>(?:[\w'’-]+ ){1,6}(?:is|are|was|were|has|have) .+)")
+MY_OWN = words(r"my (?P<rest>(?:[\w'-]+ ){1,6}(?:is|are|was|were|has|have) .+)")
 
 
 def denial(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -347,7 +328,8 @@ def email(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 def level(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if said := OWN_LEVEL.fullmatch(clause):
-        return [Remember(LEVELS[said["level"].casefold()], "level")]
+        kept: list[Meaning] = [Remember(LEVELS[said["level"].casefold()], "level")]
+        return kept + ([Remember(f"is {said['origin']}")] if said["origin"] else [])
     return [Remember("beginner", "level")] if NEW_TO_IT.fullmatch(clause) else []
 
 
@@ -360,7 +342,13 @@ def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         return [Progress(completed=topics)]
     if words(r"everything|all topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
         return [Progress(completed=(WHOLE_COURSE,))]
-    return [Progress(completed=(THAT_ONE,))] if THAT.fullmatch(what) else []
+    over = said.groupdict().get("verb", "").casefold() not in (
+        "know",
+        "understand",
+        "did",
+        "studied",
+    )
+    return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []
 
 
 def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -370,7 +358,7 @@ def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     what = said["what"].strip()
     if topics := topics_in(what, course):
         return [Progress(current=topics[0])]
-    if NEXT.fullmatch(what) or (said["lets"] and THAT.fullmatch(what)):
+    if NEXT.fullmatch(what) or (said["lets"] is not None and THAT.fullmatch(what)):
         return [Progress(current=NEXT_ONE)]
     return []
 
@@ -399,14 +387,10 @@ def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         verb = said["verb"].lower()
         if verb in THIRD_PERSON or verb in PAST:
             return [Remember(f"{THIRD_PERSON.get(verb, verb)} {said['rest']}")]
-    return []
-
-
-def feeling(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     return [Chat("unkept")] if clause.casefold().startswith("i'm ") else []
 
 
-RULES: tuple[Callable[[str, tuple[str, ...]], list[Meaning]], ...] = (
-    small_talk, forgetting, remembering, question, preferences, denial, email, level, finished,
-    learning, name, fact, feeling,
+STATEMENTS: tuple[Rule, ...] = (
+    preferences, denial, email, level, finished, learning, name, fact,
 )  # fmt: skip
+RULES: tuple[Rule, ...] = (small_talk, forgetting, remembering, question, *STATEMENTS)

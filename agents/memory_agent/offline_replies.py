@@ -1,175 +1,13 @@
-"""What the offline model knows and says: the recalled memory, the results of tools, replies.
-
-All text out of the memory and the tools is quoted, never followed.
-"""
+"""What the offline model says: confirmations, answers, lessons and small talk."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from .offline_english import (
-    NEXT_ONE,
-    THAT_ONE,
-    WHOLE_COURSE,
-    Ask,
-    Chat,
-    Forget,
-    Meaning,
-    Progress,
-    Remember,
-    Unclear,
-)
-from .offline_words import COURSE, READ_AT_MOST, told
-
-# --- what is known -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What is known of the person; an empty field is unknown.
-
-    `mentioned` is the topic that the conversation spoke of last, for "it" and "that".
-    """
-
-    name: str = ""
-    email: str = ""
-    level: str = ""
-    preferences: Mapping[str, str] = field(default_factory=dict)
-    course: tuple[str, ...] = COURSE
-    completed: tuple[str, ...] = ()
-    current: str = ""
-    next: str = ""
-    percentage: float | None = None
-    facts: tuple[str, ...] = ()
-    mentioned: str = ""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Facts and preferences, as a question about the person may be after either."""
-        likes = (f"prefers {value} ({topic})" for topic, value in self.preferences.items())
-        return (*self.facts, *likes)
-
-    @property
-    def brief(self) -> bool:
-        """Whether replies are to be short."""
-        return self.preferences.get("answer length", "").casefold() in ("short", "brief")
-
-
-def read_memory(text: str) -> Memory:
-    """The memory in the `<memory>` block of a system text; a missing or broken block, or a part
-    of the wrong shape, is unknown."""
-    for part in text.split("<memory>")[1:]:
-        body, closed, _ = part.partition("</memory>")
-        block = _json(body) if closed else {}
-        if block:
-            profile = _dict(block.get("profile"))
-            memory = Memory(
-                name=_text(profile.get("name")),
-                email=_text(profile.get("email")),
-                level=_text(profile.get("experience_level")),
-                preferences={k: _text(v) for k, v in _dict(profile.get("preferences")).items()},
-                facts=_texts(_dict(fact).get("text") for fact in _list(block.get("facts"))),
-            )
-            return _with_progress(memory, _dict(block.get("progress")))
-    return Memory()
-
-
-def _with_progress(memory: Memory, found: Mapping[str, Any]) -> Memory:
-    percentage = found.get("progress_percentage", memory.percentage)
-    known = isinstance(percentage, int | float) and 0 <= percentage <= 100
-    return replace(
-        memory,
-        course=_texts(_list(found.get("course"))) or memory.course,
-        completed=_texts(_list(found.get("completed_topics", memory.completed))),
-        current=_text(found.get("current_topic", memory.current)),
-        next=_text(found.get("next_topic", memory.next)),
-        percentage=percentage if known else None,
-    )
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        return _dict(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _text(value: object) -> str:
-    """A scalar as one line of at most 200 characters; anything else is unknown."""
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        return ""
-    line = " ".join(str(value).split())
-    return line if len(line) <= 200 else line[:199] + "\u2026"
-
-
-def _texts(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(filter(None, map(_text, values)))
-
-
-def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
-    """The meanings with "it", "the next one" and "everything" put in words, where known."""
-    current = memory.current or memory.mentioned
-    named = {THAT_ONE: (current,), NEXT_ONE: (memory.next,), WHOLE_COURSE: memory.course}
-
-    def settled(meaning: Meaning) -> Meaning:
-        match meaning:
-            case Progress(completed, learning):
-                done = [t for topic in completed for t in named.get(topic, (topic,)) if t]
-                now = named.get(learning or "", (learning,))[0] or None
-                return Progress(tuple(done), now) if done or now else Chat("which")
-            case Ask("lesson", "<it>"):
-                topic = memory.mentioned or memory.current
-                return Ask("lesson", topic) if topic else Chat("which")
-        return meaning
-
-    return [settled(meaning) for meaning in meanings]
-
-
-STOP_WORDS = frozenset(
-    "a an and about again any anything are at can could did do does for have has how i i'm i've in "
-    "is it know many me mine my of on or remember tell that the there thing to was were what "
-    "what's when where which who why with would you your called told said".split()
-)
-
-
-def recollect(question: str, notes: Sequence[str]) -> list[str]:
-    """The notes, three at most, that share the most words with a question."""
-    asked = _stems(question)
-    shared = {note: len(asked & _stems(note)) for note in notes}
-    most = max(shared.values(), default=0)
-    return [note for note, count in shared.items() if count == most][:3] if most else []
-
-
-def _stems(text: str) -> set[str]:
-    # Four letters make one of live and lives, study and studies, colour and color.
-    found = re.findall(r"[^\W_][\w']*", text.casefold())
-    return {word.removesuffix("'s").removesuffix("s")[:4] for word in found if word not in STOP_WORDS}
-
-
-# --- what is said ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one tool call."""
-
-    tool: str
-    args: Mapping[str, Any]
-    text: str
-    failed: bool = False
-
+from .offline_english import Ask, Chat, Forget, Meaning, Progress, Remember, Unclear
+from .offline_memory import Memory, Outcome, learned, recollect
+from .offline_words import READ_AT_MOST, told
 
 HELP = (
     'I understand things like "I\'m Ada", "I prefer short answers with Python examples", '
@@ -193,9 +31,9 @@ PROMISES = {
     "answer length": "keep my answers {}",
     "examples": "use {} examples",
     "emojis": "use {} emojis",
-    "language": "remember that you prefer {}",
     "reply language": "remember that you would like {}, though I speak only English",
 }
+TOOLS: dict[type, str] = {Remember: "remember", Forget: "forget", Progress: "update_progress"}
 
 
 def reply(
@@ -207,96 +45,211 @@ def reply(
 ) -> str:
     """The answer to a message, given what its tool calls came to; never empty."""
     memory = learned(memory, outcomes)
-    said = [*confirmations(memory, outcomes)]
-    said += [*dict.fromkeys(_unable(m) for m in meanings if _TOOL.get(type(m), "") not in bound)]
-    said = [*filter(None, said)]
-    said += [answered(meaning, memory) for meaning in meanings if isinstance(meaning, Ask)]
-    talk = [m.kind for m in meanings if isinstance(m, Chat)]
-    unclear = [m.text for m in meanings if isinstance(m, Unclear)]
-    for kind in talk:
-        if kind not in ONLY_ALONE or not said:
-            said.append(welcome(memory) if kind == "hello" else SMALL_REPLIES[kind])
+    lacking = {TOOLS[type(m)]: None for m in meanings if type(m) in TOOLS} if not outcomes else {}
+    said = [
+        *confirmations(memory, outcomes),
+        *(f"I understood you, but have no {t} tool here." for t in lacking if t not in bound),
+    ]
+    for ask in (meaning for meaning in meanings if isinstance(meaning, Ask)):
+        found = answer_to(ask, memory)
+        for sentence in (standing(memory), upcoming(memory)):
+            found = found.replace(sentence, "") if sentence in " ".join(said) else found
+        said += [found.strip()] if found.strip() else []
+    for meaning in meanings:
+        if isinstance(meaning, Chat) and not (said and meaning.kind in ONLY_ALONE):
+            said.append(SMALL_REPLIES.get(meaning.kind) or welcome(memory))
+    unclear = [meaning.text for meaning in meanings if isinstance(meaning, Unclear)]
     if not said:
         said.append(f"I'm the small offline model, and I did not follow that. {HELP}")
     elif unclear:
-        said.append(f'I did not follow "{_text(unclear[0])}".')
+        said.append(f'I did not follow "{unclear[0][:100]}".')
     if len(text) > READ_AT_MOST:
         said.append(f"That was long: I read only its first {READ_AT_MOST} characters.")
     return " ".join(said)
 
 
-_TOOL: dict[type, str] = {Remember: "remember", Forget: "forget", Progress: "update_progress"}
-
-
-def _unable(meaning: Meaning) -> str:
-    tool = _TOOL.get(type(meaning))
-    return f"I understood you, but I have no {tool} tool here to keep that with." if tool else ""
-
-
-def learned(memory: Memory, outcomes: Sequence[Outcome]) -> Memory:
-    """`memory` with what the tools have just stored or found."""
-    for outcome in outcomes:
-        result = _json(outcome.text)
-        kind, content = outcome.args.get("kind", "fact"), _text(outcome.args.get("content"))
-        topic = _text(outcome.args.get("topic"))
-        match outcome.tool:
-            case _ if _failure(outcome):
-                continue
-            case "update_progress":
-                memory = _with_progress(memory, result)
-            case "recall":
-                memory = replace(memory, facts=(*memory.facts, *_recalled(outcome.text)))
-            case "remember" if kind == "preference" and topic:
-                memory = replace(memory, preferences={**memory.preferences, topic: content})
-            case "remember" if kind in ("name", "email", "level"):
-                memory = replace(memory, **{kind: content})
-            case "remember" if content not in memory.facts:
-                memory = replace(memory, facts=(*memory.facts, content))
-    return memory
-
-
-def _recalled(text: str) -> Iterator[str]:
-    """The texts in a recall's result: of its facts, or else its lines."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = text.splitlines()
-    if isinstance(found, dict):
-        found = next((value for value in found.values() if isinstance(value, list)), [])
-    for item in _list(found):
-        yield from _texts([item.get("text") if isinstance(item, dict) else item])
-
-
-def _failure(outcome: Outcome) -> str:
-    """What a tool says went wrong, or "" when it went well."""
-    error = _text(_json(outcome.text).get("error"))
-    return error or (_text(outcome.text) or "no reason given" if outcome.failed else "")
-
-
 def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """What was stored, forgotten or refused, a sentence each; wishes and facts share one."""
-    wishes, facts, progress = list[str](), list[str](), False
+    """What was stored, forgotten or refused: a sentence each, and one for all alike."""
+    wishes: list[str] = []
+    facts: list[str] = []
     for outcome in outcomes:
-        args = {key: _text(value) for key, value in outcome.args.items()}
-        content, kind = args.get("content", ""), args.get("kind", "fact")
-        if problem := _failure(outcome):
-            yield f"I could not {_deed(outcome.tool, args)}: {problem.rstrip('.')}."
-        elif outcome.tool == "update_progress":
-            progress = True
-        elif outcome.tool == "forget":
-            gone = _texts(_list(_json(outcome.text).get("forgotten")))
-            yield f"I have forgotten {listed(gone)}." if gone else f"I found no {args['what']} to forget."
-        elif outcome.tool == "remember" and kind == "preference":
-            wishes.append(PROMISES.get(args.get("topic", ""), "remember that you prefer {}").format(content))
-        elif outcome.tool == "remember" and kind == "name":
-            yield f"Nice to meet you, {content}."
-        elif outcome.tool == "remember" and kind in ("email", "level"):
-            yield f"I have noted your {kind}: {content}."
-        elif outcome.tool == "remember":
-            facts.append(told(content))
+        kind, content = outcome.said("kind") or "fact", outcome.said("content")
+        what = outcome.said("what")
+        match outcome.tool, kind:
+            case tool, _ if outcome.failure:
+                deed = {"remember": f"remember {content}", "forget": f"forget {what}"}
+                deed |= {"update_progress": "update your progress", "recall": "search my memory"}
+                yield f"I could not {deed.get(tool, 'do that')}: {outcome.failure.rstrip('.')}."
+            case "forget", _ if outcome.forgotten:
+                yield f"I have forgotten {listed([_gone(item) for item in outcome.forgotten])}."
+            case "forget", _:
+                yield f'I found nothing to forget about "{what}".'
+            case "remember", "preference":
+                promise = PROMISES.get(outcome.said("topic"), "remember that you prefer {}")
+                wishes.append(promise.replace("{}", content))
+            case "remember", "name":
+                yield f"Nice to meet you, {content}."
+            case "remember", "email" | "level":
+                yield f"I have noted your {kind}: {content}."
+            case "remember", _:
+                facts.append(told(content))
     if wishes:
         yield f"I'll {listed(wishes)}."
     if facts:
         yield f"I'll remember that {listed(facts)}."
-    if progress:
+    if any(outcome.tool == "update_progress" and not outcome.failure for outcome in outcomes):
         yield standing(memory)
+
+
+def _gone(item: str) -> str:
+    if item in ("name", "email", "level", "progress", "preferences"):
+        return f"your {item}"
+    fact = told(item)
+    return fact if fact.startswith('"') else f"that {fact}"
+
+
+def welcome(memory: Memory) -> str:
+    if not (memory.name or memory.completed or memory.notes):
+        return "Hello! I don't know you yet: tell me your name, and how you like your answers."
+    greeting = f"Welcome back, {memory.name}!" if memory.name else "Welcome back!"
+    return f"{greeting} {standing(memory)}"
+
+
+def standing(memory: Memory) -> str:
+    """What is finished, how much that is, what is being learned and what comes next."""
+    percent = "" if memory.percentage is None else f" ({memory.percentage:.0f}%)"
+    said = f"You have finished {listed(memory.completed) or 'no topic yet'}{percent}."
+    if memory.current:
+        said += f" You are learning {memory.current}."
+    return f"{said} {upcoming(memory)}".rstrip()
+
+
+def upcoming(memory: Memory) -> str:
+    left = [topic for topic in memory.course if topic not in memory.completed]
+    if not left:
+        return "That is the whole course!"
+    topic = memory.next or next((topic for topic in left if topic != memory.current), "")
+    return f"Next: {topic}." if topic and topic != memory.current else ""
+
+
+def answer_to(ask: Ask, memory: Memory) -> str:
+    match ask.about:
+        case "me":
+            return portrait(memory)
+        case "name":
+            return f"You are {memory.name}." if memory.name else "I don't know your name yet."
+        case "email" | "level" as kind:
+            known = memory.email if kind == "email" else memory.level
+            return f"Your {kind}: {known}." if known else f"I don't know your {kind} yet."
+        case "completed" if ask.subject:
+            done = ask.subject in memory.completed
+            yes, no = (
+                f"Yes, you have finished {ask.subject}.",
+                f"No, {ask.subject} is not finished.",
+            )
+            return yes if done else no
+        case "completed":
+            return f"You have finished {listed(memory.completed) or 'no topic yet'}."
+        case "next":
+            more = f' Say "explain {memory.next}" for a lesson.' if memory.next else ""
+            return upcoming(memory) + ("" if memory.brief else more)
+        case "progress":
+            return standing(memory)
+        case "preferences":
+            likes = [f"{topic}: {value}" for topic, value in memory.preferences.items()]
+            return f"Your preferences: {'; '.join(likes) or 'none that I know of'}."
+        case "lesson":
+            return lesson(ask.subject, memory)
+    found = [told(note) for note in recollect(ask.subject, memory.notes)]
+    return f"You told me that {listed(found)}." if found else "I have nothing about that in memory."
+
+
+def portrait(memory: Memory) -> str:
+    """All that is known, in a few sentences."""
+    about = {"name": memory.name, "level": memory.level, "email": memory.email}
+    told_me = [f"your {kind} is {value}" for kind, value in about.items() if value]
+    told_me += [told(note) for note in memory.notes[:10]]
+    more = len(memory.notes) - 10
+    told_me += [f"{more} more things"] if more > 0 else []
+    if not (told_me or memory.completed or memory.current):
+        return "I know nothing about you yet."
+    known = f"You told me that {listed(told_me)}. " if told_me else ""
+    return known + (standing(memory) if memory.completed or memory.current else "").strip()
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as they are said in a row: "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+# --- lessons -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One sentence, some more for who likes them, and code by language."""
+
+    gist: str
+    more: str
+    code: dict[str, str]
+
+
+LESSONS = {
+    "variables": Lesson(
+        "A variable is a name for a value, so that you can use the value again.",
+        "You may give the name another value later. Choose names that say what the value means.",
+        {
+            "Python": "age = 36\nage = age + 1\nprint(age)  # 37",
+            "JavaScript": "let age = 36;\nage = age + 1;\nconsole.log(age); // 37",
+        },
+    ),
+    "functions": Lesson(
+        "A function is a named piece of work that takes arguments and returns a result.",
+        "Write the steps once and call them wherever you need them. A good function does one "
+        "thing, and its name says which.",
+        {
+            "Python": 'def greet(name):\n    return "Hello, " + name\n\nprint(greet("Ada"))',
+            "JavaScript": 'function greet(name) {\n  return "Hello, " + name;\n}\n\n'
+            'console.log(greet("Ada"));',
+        },
+    ),
+    "classes": Lesson(
+        "A class describes a kind of object: the data each one holds and what it can do.",
+        "From one class you make as many objects as you like, each with its own data. The "
+        "functions inside a class are called methods.",
+        {
+            "Python": "class Cat:\n    def __init__(self, name):\n        self.name = name\n\n"
+            '    def speak(self):\n        return self.name + " says meow"\n\n'
+            'print(Cat("Turing").speak())',
+            "JavaScript": "class Cat {\n  constructor(name) {\n    this.name = name;\n  }\n\n"
+            '  speak() {\n    return this.name + " says meow";\n  }\n}\n\n'
+            'console.log(new Cat("Turing").speak());',
+        },
+    ),
+    "inheritance": Lesson(
+        "Inheritance lets a class take over another class's data and methods, and change some.",
+        "Use it where you can truly say that one is a kind of the other: a cat is an animal.",
+        {
+            "Python": 'class Animal:\n    def speak(self):\n        return "..."\n\n'
+            'class Cat(Animal):\n    def speak(self):\n        return "meow"\n\n'
+            "print(Cat().speak())",
+            "JavaScript": 'class Animal {\n  speak() {\n    return "...";\n  }\n}\n\n'
+            'class Cat extends Animal {\n  speak() {\n    return "meow";\n  }\n}\n\n'
+            "console.log(new Cat().speak());",
+        },
+    ),
+}
+
+
+def lesson(topic: str, memory: Memory) -> str:
+    """A short lesson with code in the preferred language, or an honest "I have none"."""
+    found = LESSONS.get(topic.casefold())
+    if not found:
+        return f'I have no lesson on "{topic[:100]}", only on {listed(list(LESSONS))}.'
+    wanted = memory.preferences.get("examples") or memory.preferences.get("language") or "Python"
+    by_name = {name.casefold(): name for name in found.code}
+    language = by_name.get(wanted.casefold(), "Python")
+    text = found.gist if memory.brief else f"{found.gist} {found.more}"
+    if wanted.casefold() not in by_name:
+        text += f" I have no {wanted} examples, so this one is in Python."
+    return f"{text}\n\n```{language.lower()}\n{found.code[language]}\n```"

@@ -19,13 +19,18 @@ def words(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
+def lexicon(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 # --- vocabulary --------------------------------------------------------------------------------
 
 COURSE = ("variables", "functions", "classes", "inheritance")
-OTHER_TOPICS = tuple(
+OTHER_TOPICS = lexicon(
     "loops lists dictionaries strings tuples sets conditionals recursion modules exceptions "
     "decorators generators iterators closures comprehensions polymorphism encapsulation "
-    "abstraction interfaces arrays objects methods operators types testing".split()
+    "abstraction interfaces arrays objects methods operators types testing"
 )
 LEVELS = {
     "beginner": "beginner", "novice": "beginner", "newbie": "beginner", "starter": "beginner",
@@ -35,18 +40,31 @@ LEVELS = {
 LEVEL = "|".join(LEVELS)
 LANGUAGES = {
     name.casefold(): name
-    for name in "Python JavaScript TypeScript Java Rust Kotlin Swift Ruby PHP Scala Perl Haskell "
-    "Julia Lua SQL Bash Elixir C++ C# Go C R".split()
+    for name in lexicon(
+        "Python JavaScript TypeScript Java Rust Kotlin Swift Ruby PHP Scala Perl Haskell Julia Lua "
+        "SQL Bash Elixir C++ C# Go C R"
+    )
 }
 # "Go", "C" and "R" are languages only when they are written as names.
-LANGUAGE = (
-    rf"(?<!\w)(?:(?-i:Go|C|R)|{'|'.join(re.escape(n) for n in LANGUAGES if len(n) > 2)}|C#)(?![\w+#])"
+_LONGER = sorted(re.escape(name) for name in LANGUAGES if name not in ("go", "c", "r"))
+LANGUAGE = rf"(?<!\w)(?:(?-i:Go|C|R)|{'|'.join(_LONGER)})(?![\w+#])"
+LENGTHS = {
+    "short": "short", "shorter": "short", "brief": "short", "concise": "short", "quick": "short",
+    "terse": "short", "to the point": "short", "briefly": "short", "long": "long",
+    "longer": "long", "detailed": "detailed", "thorough": "detailed", "in-depth": "detailed",
+    "in detail": "detailed",
+}  # fmt: skip
+LENGTH = "|".join(sorted(LENGTHS, key=len, reverse=True))
+ANSWER = "(?:answers?|replies|reply|responses?|explanations?|lessons?|messages?|texts?|versions?)"
+ADVERB = (
+    r"(?:just|already|now|also|finally|currently|still|really|always|usually|often|very|fairly|"
+    rf"quite|pretty|rather|total|complete|absolute|totally|somewhat|an?|the|at|so|all|{LANGUAGE})"
 )
 EMAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 
-PARTICLES = frozenset("van von der den de da di la le bin al el".split())
-AFTER_A_NAME = frozenset("from and here btw by but in".split())
-NOT_NAMES = frozenset(
+PARTICLES = lexicon("van von der den de da di la le bin al el")
+AFTER_A_NAME = lexicon("from and here btw by but in")
+NOT_NAMES = lexicon(
     """a an the my your his her our their not no never new just only still also so too very really
     quite pretty rather totally completely absolutely fairly currently now already finally back
     here there away in on at from with about into over out up down off of for to by as like what
@@ -61,7 +79,7 @@ NOT_NAMES = frozenset(
     monday tuesday wednesday thursday friday saturday sunday
     american british english irish scottish welsh french german spanish italian portuguese dutch
     belgian swiss austrian norwegian swedish danish finnish polish russian ukrainian greek turkish
-    indian chinese japanese korean mexican canadian brazilian australian african european""".split()
+    indian chinese japanese korean mexican canadian brazilian australian african european"""
 ) | frozenset(LEVELS)
 
 
@@ -121,12 +139,14 @@ def _may_be_name(word: str) -> bool:
 # Facts are kept as said of another ("has a cat") and told as said to you ("you have a cat").
 THIRD_PERSON = {
     verb: re.sub("(s|ch|sh)$", r"\1e", re.sub("(?<![aeo])y$", "ie", verb)) + "s"
-    for verb in "own live work study like love hate enjoy play speak use want need come drive "
-    "teach collect write read run sing paint cook bake grow know dislike prefer follow".split()
+    for verb in lexicon(
+        "own live work study like love hate enjoy play speak use want need come drive teach "
+        "collect write read run sing paint cook bake grow dislike prefer follow"
+    )
 } | {"have": "has", "am": "is", "was": "was"}
-PAST = frozenset(
+PAST = lexicon(
     "had grew started moved finished learned learnt studied worked lived bought passed failed "
-    "graduated joined visited wrote built made won lost met married".split()
+    "graduated joined visited wrote built made won lost met married"
 )
 SECOND_PERSON = {third: verb for verb, third in THIRD_PERSON.items()} | {
     "is": "are", "was": "were", "their": "your", **{verb: verb for verb in PAST},
@@ -152,6 +172,7 @@ _YOURS = {"my": "your", "i'm": "you're", "i": "you", "me": "you"}
 SPELLINGS = (
     (words("[\u2018\u2019\u02bc`]"), "'"),
     (words(r"\b(I) am\b"), r"\1'm"),
+    (words(r"\b(I) would\b"), r"\1'd"),
     (words(r"\b(I) have (?=(?:\w+ly |just |now )?(?:finished|completed|done|learn))"), r"\1've "),
     (words(r"\b(I)(?=(?:m|ve) )"), r"\1'"),
     (words(r"\b(I)d (?=like |rather |prefer )"), r"\1'd "),
@@ -164,23 +185,26 @@ STARTS = (
     r"(?:i(?:'m|'ve|'d|'ll)?|please|call me|let's|don't forget|forget|explain|teach me|tell me|"
     r"remember|keep (?:it|your)|give me|use|show me|thanks|thank you|no emojis?|do you|"
     r"(?:can|could|would|will) you|(?:what|who|where|when|how|which)(?:'s| is| am| are| do|"
-    r" did| have| should| far| much| many| can| comes| topics?)|my(?= [^,]{1,40} (?:is|are|was))|"
+    r" did| have| should| far| much| many| now| can| comes| topics?)|"
+    r"my(?= [^,]{1,40} (?:is|are|was))|"
     rf"(?:an? )?(?:\w+ )?(?:{LEVEL}))(?!\w)"
 )
 JOINS = "(?:(?:and|but|so|then|also|plus) )"
 BREAK = words(
-    rf"[,:;] {JOINS}*(?={STARTS})| [-–—] (?={STARTS})| {JOINS}+(?={STARTS})"
+    rf"(?<!remember)(?<!note)[,:;] {JOINS}{{0,3}}(?={STARTS})| [-–—] (?={STARTS})|"
+    rf" {JOINS}{{1,3}}(?={STARTS})"
     r"|(?P<bare> (?=(?:i'm|i prefer|i've finished|my name(?:'s| is))\b))"
 )
 # After these words "I'm ..." belongs to the clause before it.
-HOLDS = frozenset(
+HOLDS = lexicon(
     "that because if when while where who what how since as than whether think know say said "
-    "remember forget sure hope everything though".split()
+    "remember forget sure hope everything though"
 )
 FILLER = words(
     r"(?:(?:actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|kindly|btw|"
     r"by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,))[,:]? )+"
 )
+TAIL = words(",? (?:please|from now on|by the way|btw)$")
 POLITE = words(
     r"(?:can|could|would|will) you (?:please )?(?=(?:remember|forget|explain|teach|tell|show|call|"
     r"keep|give|use|describe|help|remind|be|make|answer|stop|avoid|delete|erase|note)\b)"
@@ -189,6 +213,29 @@ GREETING = words(
     r"(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day))"
     r"(?: there| again| everyone| all)*(?!\w)[,.! ]*"
 )
+SMALL_TALK = {
+    "hello": words(rf"(?:{GREETING.pattern}|i'm back(?: again)?)"),
+    "thanks": words(r"(?:many )?(?:thanks?|thank you|thx|cheers)(?:,? .{1,30})?"),
+    "bye": words(
+        r"(?:good ?)?bye(?: .{1,20})?|see (?:you|ya)(?: .{1,20})?|good ?night|"
+        r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
+    ),
+    "help": words(
+        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))|"
+        r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person).{0,20}"
+    ),
+    "fine": words(r"how(?:'s it going| are you.{0,20})|what's up"),
+    "listening": words(
+        r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)|"
+        r"i need (?:some |your )?help"
+    ),
+    "ok": words(
+        r"ok(?:ay)?|yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
+        r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
+        r"well done|(?:you're |you are )?wrong|i changed my mind|"
+        r"(?:nice|good) (?:to (?:meet|see) you|job|work)"
+    ),
+}
 HERE = words(r"(?:it's|this is) (?:me, )?(?P<it>[^,]{1,60})|(?P<here>[^,]{1,60}) here")
 QUESTION = words(
     r"(?:what|who|where|when|why|how|which|whose|do|does|did|is|are|am|have i|"
@@ -242,6 +289,7 @@ def _trim(clause: str) -> str:
         end += 1
     clause = clause[kept[0] : end] if kept else ""
     clause += ")" * (clause.count("(") > clause.count(")"))
+    clause = TAIL.sub("", clause)
     clause = clause[filler.end() :] if (filler := FILLER.match(clause)) else clause
     if request := POLITE.match(clause):  # "can you ...?" asks for a deed, not for an answer
         return clause[request.end() :]

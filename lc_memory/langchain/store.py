@@ -92,7 +92,8 @@ class LangGraphStore(BaseStore):
         self.ttl_config = None if ttl is None else ttl.copy()
         config = ttl or TTLConfig()
         store.expiry(config.get("default_ttl"))  # raises now, not at the first put
-        self._expired = not config.get("omit_expired", False)
+        self._refresh = config.get("refresh_on_read", True)
+        self._see_expired = not config.get("omit_expired", False)
         self._store = store
         self._bridge = bridge
         self._root = check_namespace((*scope, "store"))
@@ -105,10 +106,7 @@ class LangGraphStore(BaseStore):
         ops = list(ops)
         writes = self._writes(ops)
         results, read = self._answer(ops)
-        while read or writes:
-            with _users_paths():
-                done = self._store.write([*self._renewals(read), *writes])
-            read, writes = _overtaken(read, done), []
+        self._write(read, writes)
         return results
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -124,6 +122,19 @@ class LangGraphStore(BaseStore):
                 done = await self._bridge.write([*self._renewals(read), *writes])
             read, writes = _overtaken(read, done), []
         return results
+
+    def get(
+        self, namespace: Namespace, key: str, *, refresh_ttl: bool | None = None
+    ) -> Item | None:
+        """The item of that key, or None; see the class for ``refresh_ttl``."""
+        # A batch of one, without what only batches of several need.
+        id = self._namespace(namespace), str(key)
+        (record,) = self._store.read([id], expired=self._see_expired)
+        if record is None:
+            return None
+        if "ttl" in record.value and (self._refresh if refresh_ttl is None else refresh_ttl):
+            self._write(self._renewable([record]), [])
+        return self._item(record)
 
     def _answer(self, ops: Sequence[Op]) -> tuple[list[Result], list[Record]]:
         """The results of a batch, and the records whose TTLs its reading renews."""
@@ -144,7 +155,7 @@ class LangGraphStore(BaseStore):
                 raise InvalidQuery(f"{type(op).__name__} is not an operation of a store")
         if gets:
             ids = [(self._namespace(op.namespace), op.key) for _, op in gets]
-            held = self._store.read(ids, expired=self._expired)
+            held = self._store.read(ids, expired=self._see_expired)
             for (place, op), record in zip(gets, held, strict=True):
                 if record is not None:
                     results[place] = self._item(record)
@@ -167,6 +178,12 @@ class LangGraphStore(BaseStore):
                     writes[namespace, key] = Put(namespace, key, _envelope(op), expires_at)
         return list(writes.values())
 
+    def _write(self, read: list[Record], writes: list[Put | Delete]) -> None:
+        while read or writes:
+            with _users_paths():
+                done = self._store.write([*self._renewals(read), *writes])
+            read, writes = _overtaken(read, done), []
+
     def _renewable(self, read: Sequence[Record]) -> list[Record]:
         """Those that have a TTL and have not expired, each once."""
         mortal = {record.id: record for record in read if "ttl" in record.value}
@@ -186,22 +203,26 @@ class LangGraphStore(BaseStore):
             raise InvalidNamespaceError(
                 f"Namespace {labels!r} is a string; use a tuple of labels, such as ({labels!r},)."
             )
-        return self._root + _checked(tuple(labels))
+        return _placed(self._root, tuple(labels))
 
     def _search(self, op: SearchOp) -> list[Record]:
         if op.query:
             raise Unsupported(_NO_INDEX)
+        prefix = self._namespace(op.namespace_prefix)
         query = Query(
-            self._namespace(op.namespace_prefix),
+            prefix,
             translate(op.filter) if op.filter else None,
             NEWEST,
             op.limit,
             op.offset,
-            expired=self._expired,
+            # The newest of one namespace are found along an index; those of several are sorted.
+            exact=self._store.namespaces(prefix, limit=2, expired=self._see_expired) == [prefix],
+            expired=self._see_expired,
         )
         return self._store.find(query).records
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
+        validate_op_namespace(op)
         if op.limit < 0 or op.offset < 0:
             raise InvalidQuery("limit and offset are whole numbers from 0 up")
         conditions = op.match_conditions or ()
@@ -219,7 +240,7 @@ class LangGraphStore(BaseStore):
         after: Namespace | None = None
         while True:
             page = self._store.namespaces(
-                self._namespace(prefix), after=after, limit=size, expired=self._expired
+                self._namespace(prefix), after=after, limit=size, expired=self._see_expired
             )
             yield from (namespace[len(self._root) :] for namespace in page)
             if len(page) < size:
@@ -261,10 +282,8 @@ class LangGraphStore(BaseStore):
         return self._sweeper.start(sweep_interval_minutes)
 
     def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
-        """Stop the sweeper and wait for it, for at most that many seconds (None: any time).
-
-        Says whether it has ended; so does a store whose sweeper never ran.
-        """
+        """Stop the sweeper and wait for its end, for at most that many seconds (None: however
+        long). Returns whether it has ended; True if none was running."""
         return self._sweeper.stop(timeout)
 
     def __repr__(self) -> str:
@@ -272,10 +291,10 @@ class LangGraphStore(BaseStore):
 
 
 @lru_cache(maxsize=4096)
-def _checked(labels: Namespace) -> Namespace:
-    """The labels as plain strings, if LangGraph allows them."""
+def _placed(root: Namespace, labels: Namespace) -> Namespace:
+    """The labels under the root, as plain strings, if LangGraph allows them."""
     validate_op_namespace(GetOp(labels, ""))
-    return tuple(str.__str__(label) for label in labels)
+    return (*root, *(str.__str__(label) for label in labels))
 
 
 def _envelope(op: PutOp) -> dict[str, Any]:
@@ -314,15 +333,14 @@ def _users_paths() -> Iterator[None]:
 
 def _known_prefix(condition: MatchCondition) -> Namespace:
     """The labels that a namespace must begin with to meet the condition."""
-    if condition.match_type != "prefix":
-        return ()
-    return tuple(takewhile(lambda label: label != "*", condition.path))
+    kind, path = condition
+    if kind not in ("prefix", "suffix"):
+        raise InvalidQuery(f"match type {kind!r}: use 'prefix' or 'suffix'")
+    return tuple(takewhile(lambda label: label != "*", path)) if kind == "prefix" else ()
 
 
 def _matches(condition: MatchCondition, labels: Namespace) -> bool:
     kind, path = condition
-    if kind not in ("prefix", "suffix"):
-        raise InvalidQuery(f"match type {kind!r}: use 'prefix' or 'suffix'")
     if len(labels) < len(path):
         return False
     part = labels[: len(path)] if kind == "prefix" else labels[len(labels) - len(path) :]

@@ -188,14 +188,16 @@ class SQLStore(Store):
         expired: bool = False,
     ) -> list[Namespace]:
         # Hop from one namespace to the next along the index, whatever each of them holds.
-        condition, bounds = _under(prefix)
-        condition = condition or "1"
+        # A second lower bound, the prefix's own, would make each hop a walk from there.
+        span = namespace_range(prefix)
+        condition = "r.namespace < ?" if span else "1"
+        bounds: list[Any] = [span[1]] if span else []
         if not expired:
             condition += " AND (r.expires_at IS NULL OR r.expires_at > ?)"
-            bounds = [*bounds, self._clock.now()]
+            bounds.append(self._clock.now())
         following = f"SELECT min(r.namespace) FROM lc_memory_records AS r WHERE {condition}"
-        first = ">= ?" if after is None else "> ?"
-        start = "" if after is None else write_namespace(after)
+        first = ">= ?" if after is None or after < prefix else "> ?"
+        start = write_namespace(prefix if after is None or after < prefix else after)
         found = self._db.select(
             f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace {first} UNION ALL "
             f"SELECT ({following} AND r.namespace > hop.name) FROM hop WHERE hop.name NOT NULL) "

@@ -136,7 +136,7 @@ class StoreContract:
             ({"a": {1, 2}}, "$.a"),
             ({"a": object()}, "$.a"),
             ({"a": {1: 2}}, "$.a"),
-            ({"odd key": [datetime(2024, 1, 1)]}, '$["odd key"][0]'),  # noqa: DTZ001 - naive
+            ({"odd key": [datetime(2024, 1, 1)]}, '$["odd key"][0]'),
             ([1], "$"),
         ],
         ids=str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,6 @@ def _answer(write: Any, ops: list[Op]) -> Any:
         return type(error)
 
 
-def _exactly(records: list[Record | None]) -> list[str]:
+def _exactly(records: Sequence[Record | None]) -> list[str]:
     """To the byte: ``1`` and ``1.0`` and ``-0.0`` differ here."""
     return [repr(record) for record in records]

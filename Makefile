@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each makes its own environment.
+PYTHON ?= python3
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+
+.PHONY: demo test check bench clean
+
+demo: .venv/.demo  ## talk to the tutor in the terminal (without one: a tour in two sessions)
+	@$(BIN)/python agents/main.py
+
+test: check  ## lint, types and all tests, with real servers
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
+	$(BIN)/python benchmarks/run.py
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "lc_memory needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: .venv/.python pyproject.toml
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[agent,openai]"
+	@touch $@
+
+.venv/.dev: .venv/.python pyproject.toml
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

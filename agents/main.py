@@ -1,0 +1,160 @@
+"""The tutor in the terminal.
+
+    python agents/main.py                    talk to it (memory: agent_memory.db)
+    python agents/main.py --db other.db      another memory
+    python agents/main.py --say "Hi" "Bye"   say these things, print the answers
+
+Without a terminal it plays a tour: two sessions in two processes, over one memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.text import Text
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]  # runs from a checkout that was not installed
+
+from lc_memory.errors import LCMemoryError  # noqa: E402
+from memory_agent.agent import MemoryAgent  # noqa: E402
+from memory_agent.models import describe  # noqa: E402
+from utils import contents, knowledge_panel, progress_picture  # noqa: E402
+
+HELP = """\
+Just talk. Try: Hi, I'm Ada. I prefer short answers with Python examples.
+/memory    what I know about you        /forget X  forget X (or: everything)
+/progress  how far you are              /quit      leave; I keep what I know"""
+
+TOUR = (
+    (
+        "Hi, I'm Ada. I prefer short answers with Python examples. "
+        "I've finished variables and functions.",
+    ),
+    (
+        "Hi!",
+        "What do you know about me?",
+        "How far am I?",
+        "What should I learn next?",
+        "Explain classes.",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tutor; returns the exit code."""
+    parser = argparse.ArgumentParser(description="A tutor that remembers you.")
+    parser.add_argument(
+        "--db", default=None, help="SQLite file (default: LC_MEMORY_URL, else agent_memory.db)"
+    )
+    parser.add_argument("--user", default=None, help="whose memory, where several share a store")
+    parser.add_argument("--session", default=None, help="a session to continue")
+    parser.add_argument("--say", nargs="+", metavar="TEXT", help="say this, and leave")
+    options = parser.parse_args(arguments)
+    if options.say is None and not sys.stdin.isatty():
+        return tour(Console(width=100))
+    console = Console()
+    try:
+        with MemoryAgent(db_path=options.db, user_id=options.user) as agent:
+            agent.session_id = options.session or agent.session_id
+            return 0 if talk(agent, console, options.say) else 1
+    except LCMemoryError as error:
+        console.print(Text(str(error), style="red"))
+        return 1
+
+
+def talk(agent: MemoryAgent, console: Console, say: Sequence[str] | None) -> bool:
+    """One session: greet, then answer until the user leaves. Whether all was answered."""
+    answered = True
+    console.print(Text(describe(agent.model), style="dim"))
+    tutor(console, agent.greeting())
+    for text in _spoken(console, say) if say else _typed(console):
+        command, _, rest = text.partition(" ")
+        if command in ("/quit", "/exit"):
+            break
+        if command == "/memory":
+            console.print(knowledge_panel(agent.knowledge))
+        elif command == "/progress":
+            console.print(progress_picture(agent.knowledge.snapshot(0)["progress"]))
+        elif command == "/forget":
+            console.print(
+                "Forgotten:", agent.knowledge.forget(rest) or "nothing; name it as /memory shows it"
+            )
+        elif command.startswith("/"):
+            console.print(Text(HELP, style="dim"))
+        else:
+            answered &= answer(agent, console, text)
+    return answered
+
+
+def answer(agent: MemoryAgent, console: Console, text: str) -> bool:
+    """Ask the model; what goes wrong with it is said, and ends nothing."""
+    try:
+        tutor(console, agent.chat(text))
+    except LCMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - models fail in every way; the talk goes on
+        console.print(Text(f"The model could not answer: {error}", style="red"))
+        return False
+    return True
+
+
+def tutor(console: Console, text: str) -> None:
+    console.print(Text("Tutor: ", style="bold cyan"), end="")
+    console.print(Markdown(text))
+
+
+def tour(console: Console) -> int:
+    """Two sessions, each a process of its own, over one new database."""
+    folder = Path("demo")
+    folder.mkdir(exist_ok=True)
+    database = folder / "agent_memory.db"
+    for suffix in ("", "-wal", "-shm"):  # the last tour's
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    for number, lines in enumerate(TOUR, 1):
+        console.print(Panel(f"Session {number}, a process of its own"), highlight=False)
+        sys.stdout.flush()
+        command = [sys.executable, str(HERE / "main.py"), "--db", str(database), "--say", *lines]
+        code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program
+        if code:
+            return code
+    with MemoryAgent("sqlite", db_path=database) as agent:
+        console.print(Panel("What is left in the file"), highlight=False)
+        console.print(knowledge_panel(agent.knowledge))
+        console.print(contents(agent))
+    console.print(
+        f"Look inside: sqlite3 {database} 'SELECT namespace, key, value FROM lc_memory_records'"
+    )
+    return 0
+
+
+def _spoken(console: Console, say: Sequence[str]) -> Iterator[str]:
+    for text in say:
+        console.print(Text("You:   ", style="bold green") + Text(text))
+        yield text
+
+
+def _typed(console: Console) -> Iterator[str]:
+    with suppress(ImportError):  # not on Windows
+        import readline  # noqa: F401 - gives input() its history
+    console.print(Text("/help shows what I understand, /quit leaves.", style="dim"))
+    while True:
+        try:
+            text = console.input("[bold green]You:[/]   ").strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        if text:
+            yield text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Which chat model the agent talks with."""
+
+from __future__ import annotations
+
+import os
+
+from langchain_core.language_models import BaseChatModel
+
+from lc_memory.errors import MissingExtra
+from memory_agent.offline import OfflineModel
+
+#: The model asked of an OpenAI-compatible server, unless ``OPENAI_MODEL`` says another.
+DEFAULT_MODEL = "gpt-4o-mini"
+
+
+def default_model() -> BaseChatModel:
+    """The model that the environment names.
+
+    With ``OPENAI_API_KEY`` (or ``OPENAI_BASE_URL``, for Ollama, vLLM, llama.cpp …) it is a model
+    behind the OpenAI API, by default ``gpt-4o-mini`` (``OPENAI_MODEL``). With neither it is the
+    embedded offline model. Raises MissingExtra if the API's package is not installed.
+    """
+    key, base_url = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
+    if not key and not base_url:
+        return OfflineModel()
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise MissingExtra("A model behind the OpenAI API", "openai") from error
+    return ChatOpenAI(
+        model=os.environ.get("OPENAI_MODEL") or DEFAULT_MODEL,
+        base_url=base_url,
+        api_key=lambda: key or "none",  # local servers ask for no key, the client does
+    )
+
+
+def describe(model: BaseChatModel) -> str:
+    """One line that tells the user which model they are talking to."""
+    if isinstance(model, OfflineModel):
+        return (
+            "Offline model: a small rule-based one that is built in. It follows plain English "
+            "about you and your course; set OPENAI_API_KEY to talk to a large one."
+        )
+    name = getattr(model, "model_name", None) or getattr(model, "model", None)
+    where = getattr(model, "openai_api_base", None)
+    return f"Model: {name or model._llm_type}" + (f" at {where}" if where else "")

@@ -1,0 +1,75 @@
+"""Memory for LangChain's ``create_agent``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import SystemMessage
+
+from lc_memory.errors import MissingExtra
+from lc_memory.knowledge import COURSE
+from lc_memory.langchain.context import MemoryContext as MemoryContext
+from lc_memory.langchain.context import knowledge_of
+from lc_memory.langchain.tools import memory_tools
+from lc_memory.memory import Memory
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+except ImportError as error:
+    raise MissingExtra("MemoryMiddleware", "agent") from error
+
+
+class MemoryMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Gives an agent memory of its user: what is known goes into each model call, and tools
+    let the model keep more.
+
+    >>> create_agent(model, middleware=[MemoryMiddleware(memory)], context_schema=MemoryContext)
+
+    What is recalled enters the model call only, fenced as data; it never reaches the saved
+    state, so it is never learned again. A run without a user raises InvalidKey, unless
+    ``per_user=False`` (the memory belongs to one person). ``facts`` bounds how many of the
+    latest facts are recalled.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        per_user: bool = True,
+        course: Sequence[str] = COURSE,
+        facts: int = 20,
+    ) -> None:
+        super().__init__()
+        self.memory = memory
+        self.per_user = per_user
+        self.course = course
+        self.facts = facts
+        self.tools = memory_tools(memory, per_user=per_user, course=course)
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        return handler(_with_memory(request, self._prompt(request.runtime)))
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        prompt = await self.memory.bridge.run(self._prompt, request.runtime)
+        return await handler(_with_memory(request, prompt))
+
+    def _prompt(self, runtime: Any) -> str:
+        known = knowledge_of(self.memory, runtime, self.per_user, self.course)
+        return known.prompt(self.facts)
+
+
+def _with_memory(request: ModelRequest[Any], prompt: str) -> ModelRequest[Any]:
+    system = request.system_message
+    if system is None:
+        return request.override(system_message=SystemMessage(prompt))
+    blocks: list[Any] = [*system.content_blocks, {"type": "text", "text": "\n\n" + prompt}]
+    if isinstance(system.content, str):
+        return request.override(system_message=SystemMessage(f"{system.content}\n\n{prompt}"))
+    return request.override(system_message=SystemMessage(content=blocks))
