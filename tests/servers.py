@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -199,8 +199,8 @@ class Postgres(Server):
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
-        if self.as_user():
-            shutil.chown(self.data, self.as_user())
+        if (user := self.as_user()) is not None:
+            shutil.chown(self.data, user)
         self.run(
             *(self.bin / "initdb", "-D", self.data, "-U", self.user, "--auth=trust"),
             *("--encoding=UTF8", "--no-locale", "--no-sync"),
@@ -248,7 +248,7 @@ class Postgres(Server):
         place = self.named("postgres") if self.ours else self.url
         place = place.replace("postgresql+psycopg:", "postgresql:", 1)
         with psycopg.connect(place, autocommit=True, connect_timeout=5) as connection:
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
 
 
 class MariaDB(Server):
@@ -303,7 +303,7 @@ class MariaDB(Server):
         self._execute(f"DROP DATABASE IF EXISTS `{sa.make_url(url).database}`")
 
     def _execute(self, statement: str) -> None:
-        import pymysql
+        import pymysql  # type: ignore[import-untyped]
 
         place = sa.make_url(self.url)
         with pymysql.connect(
@@ -358,37 +358,8 @@ class MongoDB(Server):
         return pymongo.MongoClient(self.url, serverSelectionTimeoutMS=2000)
 
 
-def postgres(**options: Any) -> Postgres:
-    return Postgres(**options)
-
-
-def mariadb(**options: Any) -> MariaDB:
-    return MariaDB(**options)
-
-
-def mongodb(**options: Any) -> MongoDB:
-    return MongoDB(**options)
-
-
-class Databases:
-    """A database for each folder: ``databases(folder)`` is the same URL for the same folder."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self._urls: dict[Path, str] = {}
-
-    def __call__(self, folder: Path) -> str:
-        if folder not in self._urls:
-            self._drop(path for path in list(self._urls) if not path.exists())
-            self._urls[folder] = self.server.create()
-        return self._urls[folder]
-
-    def drop_all(self) -> None:
-        self._drop(list(self._urls))
-
-    def _drop(self, folders: Iterator[Path] | list[Path]) -> None:
-        for folder in folders:
-            self.server.drop(self._urls.pop(folder))
+#: How they read best: ``with servers.postgres() as server``.
+postgres, mariadb, mongodb = Postgres, MariaDB, MongoDB
 
 
 def _new_name() -> str:

@@ -1,0 +1,211 @@
+"""SQLite when things go wrong: killed writers, crowds, full disks, broken and read-only files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lc_memory.errors import (
+    CorruptStore,
+    NewerFormat,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
+from lc_memory.log import Log
+from lc_memory.records import Append, Put, Query
+from lc_memory.stores.schema import VERSION
+from lc_memory.stores.sql import SQLStore
+from tests.crash import kill_writers
+
+
+def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    kill_writers(f"sqlite:///{tmp_path}/m.db", 300)
+    with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_threads_and_processes_write_together(tmp_path: Path) -> None:
+    """Three processes of four threads each: nothing is lost, and nothing is ever "locked"."""
+    url = f"sqlite:///{tmp_path}/m.db"
+    code = """
+import sys, threading
+from lc_memory.log import Log
+from lc_memory.stores.sql import SQLStore
+with SQLStore(sys.argv[1]) as store:
+    store.put(("count",), "c", {"n": 0}) if store.get(("count",), "c") is None else None
+    def work(name):
+        for i in range(60):
+            Log(store, ("log",)).append([{"who": name, "i": i}])
+            store.update(("count",), "c", lambda v: {"n": v["n"] + 1}, default={"n": 0})
+    threads = [threading.Thread(target=work, args=(f"{sys.argv[2]}.{t}",)) for t in range(4)]
+    [t.start() for t in threads]; [t.join() for t in threads]
+"""
+    with SQLStore(url) as store:
+        store.put(("count",), "c", {"n": 0})
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, url, str(n)], stderr=subprocess.PIPE, text=True
+            )
+            for n in range(3)
+        ]
+        errors = [process.communicate()[1] for process in processes]
+        assert errors == ["", "", ""]
+        entries = [record.value for record in Log(store, ("log",)).tail()]
+        assert store.get(("count",), "c").value == {"n": 720}  # type: ignore[union-attr]
+    assert len(entries) == 720
+    for name in {entry["who"] for entry in entries}:
+        assert [e["i"] for e in entries if e["who"] == name] == list(range(60))
+
+
+def test_readers_see_whole_batches_while_others_write(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        stop = threading.Event()
+        torn: list[object] = []
+
+        def read() -> None:
+            while not stop.is_set():
+                values = {record.value["i"] for record in store.find(Query(("pair",))).records}
+                if len(values) > 1:
+                    torn.append(values)
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for i in range(300):
+            store.write([Put(("pair",), "a", {"i": i}), Put(("pair",), "b", {"i": i})])
+        stop.set()
+        for reader in readers:
+            reader.join()
+        assert torn == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SQLStore]:
+    """A store whose database may not grow any more."""
+    store = SQLStore(f"sqlite:///{tmp_path}/m.db")
+    store.put(("n",), "before", {"v": 1})
+    store._db.transact(lambda connection: None)  # the writer's connection is open
+    writer = store._db._writer.driver_connection  # type: ignore[union-attr]
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[union-attr]
+    writer.execute(f"PRAGMA max_page_count = {pages + 2}")  # type: ignore[union-attr]
+    yield store
+    store.close()
+
+
+def test_a_full_disk_keeps_what_was_there(small_disk: SQLStore) -> None:
+    with pytest.raises(StoreFull, match="full"):
+        small_disk.write([Put(("n",), "big", {"x": "y" * 100_000}), Append(("log",), {})])
+    assert [record.key for record in small_disk.records()] == ["before"]
+    assert small_disk.put(("n",), "small", {}).version == 1  # and the store goes on
+
+
+def test_a_read_only_file(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        store.put(("n",), "k", {"v": 1})
+        store.put(("n",), "open", {})
+        with SQLStore(f"sqlite:///file:{tmp_path}/m.db?mode=ro&uri=true") as reader:
+            assert reader.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
+            with pytest.raises(StoreReadOnly, match="read-only"):
+                reader.put(("n",), "k", {})
+        assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.db"
+    path.write_bytes(content)
+    with pytest.raises(CorruptStore, match=r"m\.db"):
+        SQLStore(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_value_is_never_answered(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        store.put(("n",), "k", {"v": 1})
+        for text in ('{"v":', "[1]", "", '{"$what": 1}', '{"x": {"$bytes": "é"}}', "null"):
+            with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database, database:
+                database.execute("UPDATE lc_memory_records SET value = ?", (text,))
+            with pytest.raises(CorruptStore):
+                store.get(("n",), "k")
+            with pytest.raises(CorruptStore):
+                store.find(Query(("n",)))
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    SQLStore(f"sqlite:///{tmp_path}/m.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database, database:
+        database.execute("UPDATE lc_memory_schema SET version = ?", (VERSION + 1,))
+    with pytest.raises(NewerFormat, match="upgrade"):
+        SQLStore(f"sqlite:///{tmp_path}/m.db")
+
+
+def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="no folder"):
+        SQLStore(f"sqlite:///{tmp_path}/missing/m.db")
+    with pytest.raises(StoreUnavailable, match="a folder"):
+        SQLStore(f"sqlite:///{tmp_path}")
+
+
+def test_a_lock_that_is_held_too_long_is_an_error_in_time(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", timeout=0.2) as store:
+        store.put(("n",), "k", {"v": 1})
+        with contextlib.closing(sqlite3.connect(tmp_path / "m.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable, match="another process"):
+                store.put(("n",), "k", {"v": 2})
+            assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
+            other.execute("ROLLBACK")
+        assert store.put(("n",), "k", {"v": 3}).version == 2
+
+
+def test_openers_at_once_make_one_schema(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    code = f"from lc_memory.stores.sql import SQLStore; SQLStore({url!r}).close()"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    assert [process.communicate()[1] for process in processes] == [b""] * 4
+    with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database:
+        assert database.execute("SELECT version FROM lc_memory_schema").fetchall() == [(VERSION,)]
+
+
+def test_a_new_file_is_its_owners_alone_and_durable(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        store.put(("n",), "k", {})
+        for name in os.listdir(tmp_path):
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        assert store._db.select("PRAGMA journal_mode") == [("wal",)]
+        assert store._db.select("PRAGMA synchronous") == [(2,)]
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", durability="normal") as store:
+        assert store._db.select("PRAGMA synchronous") == [(1,)]
+    with pytest.raises(ValueError, match="durability"):
+        SQLStore(f"sqlite:///{tmp_path}/m.db", durability="fast")
+
+
+def test_an_indexed_filter_does_not_scan(tmp_path: Path) -> None:
+    """The plan goes through the field's index, whatever else there is to choose."""
+    from lc_memory.store import Index
+
+    index = Index.of(("docs",), "timestamp")
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
+        query = Query(("docs",), {"timestamp": {"$gte": "2024"}}, limit=10, exact=True)
+        source, conditions, parameters = store._candidates(query)
+        plan = store._db.select(
+            f"EXPLAIN QUERY PLAN SELECT r.id FROM {source} WHERE {' AND '.join(conditions)}",
+            parameters,
+        )
+        steps = " | ".join(row[3] for row in plan)
+        assert "lc_memory_fields USING PRIMARY KEY (index_id=? AND namespace=? AND sort_k" in steps
+        assert "SEARCH r USING INTEGER PRIMARY KEY" in steps
+        assert "SCAN lc_memory_records" not in steps
