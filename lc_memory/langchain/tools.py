@@ -34,7 +34,7 @@ def memory_tools(
         return knowledge_of(memory, runtime, per_user, course)
 
     def remember(
-        content: str, runtime: ToolRuntime, kind: Kind = "fact", topic: str | None = None
+        content: str, runtime: ToolRuntime[Any, Any], kind: Kind = "fact", topic: str | None = None
     ) -> str:
         """Remember something about the user for all later conversations.
 
@@ -43,16 +43,18 @@ def memory_tools(
         """
         return _answer(lambda: known(runtime).remember(content, kind, topic))
 
-    def recall(runtime: ToolRuntime, query: str = "") -> str:
+    def recall(runtime: ToolRuntime[Any, Any], query: str = "") -> str:
         """Look up what is known about the user; with a query, the facts that fit it."""
         return _answer(lambda: known(runtime).recall(query))
 
-    def forget(what: str, runtime: ToolRuntime) -> str:
+    def forget(what: str, runtime: ToolRuntime[Any, Any]) -> str:
         """Forget a fact, a preference, a topic, "name", "email", "level" or "everything"."""
         return _answer(lambda: {"forgotten": known(runtime).forget(what)})
 
     def update_progress(
-        runtime: ToolRuntime, completed: list[str] | None = None, current: str | None = None
+        runtime: ToolRuntime[Any, Any],
+        completed: list[str] | None = None,
+        current: str | None = None,
     ) -> str:
         """Note topics that the user has completed, or the one they are learning now."""
         return _answer(lambda: known(runtime).advance(completed or [], current))
