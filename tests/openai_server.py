@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(fail.status, {"error": error}, after)
 
     def _send(
-        self, status: int, answer: Json, more: Json | None = None, broken: bool = False
+        self, status: int, answer: Json, more: dict[str, str] | None = None, broken: bool = False
     ) -> None:
         content = json.dumps(answer).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -287,7 +287,7 @@ def response_events(reply: Reply) -> Iterator[str]:
     yield event("response.created", response=_response(reply, "in_progress", []))
     for index, item in enumerate(_items(reply)):
         at = {"output_index": index, "item_id": item["id"]}
-        empty = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        empty: Json = {"content": []} if item["type"] == "message" else {"arguments": ""}
         opened = item | {"status": "in_progress"} | empty
         yield event("response.output_item.added", output_index=index, item=opened)
         if item["type"] == "message":

@@ -64,7 +64,10 @@ def read_memory(text: str) -> Memory:
                 name=_text(profile.get("name")),
                 email=_text(profile.get("email")),
                 level=_text(profile.get("experience_level")),
-                preferences={k: _text(v) for k, v in _dict(profile.get("preferences")).items()},
+                preferences={
+                    _text(topic): _text(value)
+                    for topic, value in _dict(profile.get("preferences")).items()
+                },
                 facts=_texts(_dict(fact).get("text") for fact in _list(block.get("facts"))),
             )
             return _with_progress(memory, _dict(block.get("progress")))

@@ -80,6 +80,8 @@ def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
                 deed = {"remember": f"remember {content}", "forget": f"forget {what}"}
                 deed |= {"update_progress": "update your progress", "recall": "search my memory"}
                 yield f"I could not {deed.get(tool, 'do that')}: {outcome.failure.rstrip('.')}."
+            case "forget", _ if outcome.forgotten and what == "everything":
+                yield "I have forgotten everything about you."
             case "forget", _ if outcome.forgotten:
                 yield f"I have forgotten {listed([_gone(item) for item in outcome.forgotten])}."
             case "forget", _:
@@ -102,8 +104,10 @@ def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _gone(item: str) -> str:
-    if item in ("name", "email", "level", "progress", "preferences"):
-        return f"your {item}"
+    """Something forgotten as it is told: "name", "name: Ada" or a fact."""
+    kind, colon, value = item.partition(": ")
+    if colon or kind in ("name", "email", "level", "progress", "preferences"):
+        return f"your {kind}" + f" ({value})" * bool(value)
     fact = told(item)
     return fact if fact.startswith('"') else f"that {fact}"
 
@@ -118,7 +122,7 @@ def welcome(memory: Memory) -> str:
 def standing(memory: Memory) -> str:
     """What is finished, how much that is, what is being learned and what comes next."""
     percent = "" if memory.percentage is None else f" ({memory.percentage:.0f}%)"
-    said = f"You have finished {listed(memory.completed) or 'no topic yet'}{percent}."
+    said = f"You have finished {listed(memory.completed) or 'no topic that I know of'}{percent}."
     if memory.current:
         said += f" You are learning {memory.current}."
     return f"{said} {upcoming(memory)}".rstrip()
@@ -128,8 +132,8 @@ def upcoming(memory: Memory) -> str:
     left = [topic for topic in memory.course if topic not in memory.completed]
     if not left:
         return "That is the whole course!"
-    topic = memory.next or next((topic for topic in left if topic != memory.current), "")
-    return f"Next: {topic}." if topic and topic != memory.current else ""
+    topic = next((topic for topic in (memory.next, *left) if topic not in ("", memory.current)), "")
+    return f"Next: {topic}." if topic else ""
 
 
 def answer_to(ask: Ask, memory: Memory) -> str:
@@ -149,7 +153,7 @@ def answer_to(ask: Ask, memory: Memory) -> str:
             )
             return yes if done else no
         case "completed":
-            return f"You have finished {listed(memory.completed) or 'no topic yet'}."
+            return f"You have finished {listed(memory.completed) or 'no topic that I know of'}."
         case "next":
             more = f' Say "explain {memory.next}" for a lesson.' if memory.next else ""
             return upcoming(memory) + ("" if memory.brief else more)

@@ -1,0 +1,230 @@
+"""The tutor: what it says, what it keeps, and what a second process knows of the first."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openai
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+
+from lc_memory import Memory
+from memory_agent.agent import WINDOW, MemoryAgent
+from memory_agent.models import default_model, describe
+from memory_agent.offline import OfflineModel
+from tests.openai_server import Call, Drop, Fail, OpenAIServer, Say, Step
+
+MAIN = Path(__file__).parents[2] / "agents" / "main.py"
+ADA = (
+    "Hi, I'm Ada. I prefer short answers with Python examples. "
+    "I've finished variables and functions."
+)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/agent.db"
+
+
+def test_the_second_session_knows_the_first(url: str) -> None:
+    with MemoryAgent(url=url) as agent:
+        assert "Ada" in agent.chat(ADA)
+    with MemoryAgent(url=url) as agent:
+        greeting = agent.greeting()
+        assert all(part in greeting for part in ("Ada", "variables and functions", "50", "classes"))
+        known = agent.chat("What do you know about me?")
+        assert all(part in known for part in ("Ada", "short", "Python", "functions"))
+        assert "classes" in agent.chat("What's next?")
+        assert "50" in agent.chat("How far am I?")
+        lesson = agent.chat("Explain classes")
+        assert "```python" in lesson
+        profile = agent.retrieve_memory("user_profile")
+        progress = agent.retrieve_memory("user_learning_progress")
+    assert profile is not None
+    assert progress is not None
+    assert profile["profile"]["name"] == "Ada"
+    assert progress["completed_topics"] == ["variables", "functions"]
+    assert progress["progress_percentage"] == 50
+
+
+def test_a_turn_is_kept_whole(url: str) -> None:
+    with MemoryAgent(url=url) as agent:
+        answer = agent.chat(ADA, session_id="s")
+        turn = agent.chat_history("s").messages
+        assert [turn[0].content, turn[-1].content] == [ADA, answer]
+        assert {m.type for m in turn} == {"human", "ai", "tool"}
+        assert "<memory>" not in str(turn)
+        agent.chat("Hello", session_id="s")
+        assert agent.chat_history("s").messages[: len(turn)] == turn
+        assert agent.chat_history(agent.session_id).messages == []
+
+
+async def test_it_streams_and_speaks_async(url: str) -> None:
+    async with MemoryAgent(url=url) as agent:
+        pieces = list(agent.stream("Hello"))
+        assert len(pieces) > 3
+        async_pieces = [piece async for piece in agent.astream("Hello")]
+        assert "".join(pieces) == "".join(async_pieces)
+        assert "Ada" in await agent.achat("I am Ada")
+        assert len(await agent.chat_history(agent.session_id).aget_messages()) >= 6
+
+
+def test_users_of_one_store_are_kept_apart(url: str) -> None:
+    for name in ("Ada", "Bob"):
+        with MemoryAgent(url=url, user_id=name.lower()) as agent:
+            agent.chat(f"I'm {name}")
+    with MemoryAgent(url=url, user_id="ada") as agent:
+        assert "Ada" in agent.greeting()
+        assert "Bob" not in agent.chat("What do you know about me?")
+        agent.chat("Forget everything about me")
+        assert "Ada" not in agent.greeting()
+    with MemoryAgent(url=url, user_id="bob") as agent:
+        assert "Bob" in agent.greeting()
+
+
+def test_a_long_session_is_cut_at_a_question(url: str) -> None:
+    with OpenAIServer([Say("ok")]) as server, MemoryAgent(url=url, model=_model(server)) as agent:
+        history = agent.chat_history("s")
+        for i in range(WINDOW):
+            history.add_messages([HumanMessage(f"q{i}")])
+            history.add_ai_message(f"a{i}")
+        agent.chat("last", session_id="s")
+        sent = server.requests[0].body["messages"]
+        assert [sent[1]["content"], sent[-1]["content"]] == [f"q{WINDOW // 2}", "last"]
+
+
+# -- the model ---------------------------------------------------------------------------------
+
+
+def _model(server: OpenAIServer) -> BaseChatModel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "test")
+        patch.setenv("OPENAI_BASE_URL", server.base_url)
+        return default_model()
+
+
+def test_without_a_key_the_offline_model_says_so() -> None:
+    assert isinstance(default_model(), OfflineModel)
+    assert "Offline" in describe(default_model())
+
+
+def test_over_http_with_tools(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    steps: list[Step] = [
+        [
+            Call("remember", {"content": "Ada", "kind": "name"}),
+            Call("update_progress", {"completed": ["variables"]}),
+        ],
+        Say("Nice to meet you, Ada."),
+    ]
+    with OpenAIServer(steps) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        with MemoryAgent(url=url) as agent:
+            assert server.base_url in describe(agent.model)
+            assert agent.chat("I'm Ada") == "Nice to meet you, Ada."
+            assert "Ada" in agent.greeting()
+        first, second = (request.body for request in server.requests)
+        assert {tool["function"]["name"] for tool in first["tools"]} == {
+            *("remember", "recall", "forget", "update_progress"),
+        }
+        assert '"name": "Ada"' in second["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (Fail(401, "bad key"), openai.AuthenticationError),
+        (Fail(500, "broken"), openai.InternalServerError),
+        (Fail(429, "slow down"), openai.RateLimitError),
+        (Drop(), openai.APIConnectionError),
+        (Drop("half an ans"), Exception),
+    ],
+    ids=["401", "500", "429", "dropped", "dropped in the middle"],
+)
+def test_a_failing_model_leaves_no_half_turn(url: str, step: Step, error: type[Exception]) -> None:
+    with OpenAIServer([step] * 5) as server, MemoryAgent(url=url, model=_model(server)) as agent:
+        with pytest.raises(error):
+            agent.chat("Hello", session_id="s")
+        assert agent.chat_history("s").messages == []
+
+
+# -- the terminal ------------------------------------------------------------------------------
+
+
+def test_the_tour_is_two_processes_over_one_memory(tmp_path: Path) -> None:
+    """What ``make demo`` prints without a terminal."""
+    done = subprocess.run(
+        [sys.executable, str(MAIN)],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = done.stdout.split("Session 2")
+    assert "Offline model" in first
+    second = " ".join(second.split())
+    assert "Welcome back, Ada!" in second
+    assert "50" in second
+    assert "Next: classes" in second
+    assert "class Cat" in second
+    with Memory(f"sqlite:///{tmp_path}/demo/agent_memory.db") as memory:
+        assert memory.retrieve_memory("user_profile")
+
+
+def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
+    """Typed at a real (pseudo) terminal, with commands; what is broken ends nothing."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "100"}
+    with subprocess.Popen(
+        [sys.executable, str(MAIN), "--db", str(tmp_path / "a.db")],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        screen = _read_until(ours, "/quit leaves")
+        for line, expected in (
+            (ADA, "Nice to meet you, Ada"),
+            ("/memory", "functions"),
+            ("/progress", "50 %"),
+            ("/forget name", "name: Ada"),
+            ("/what", "/memory"),
+        ):
+            os.write(ours, line.encode() + b"\n")
+            screen = _read_until(ours, expected)
+        os.write(ours, b"/quit\n")
+        assert process.wait(30) == 0
+    os.close(ours)
+    assert "Traceback" not in screen
+
+
+def test_a_memory_that_cannot_be_opened_is_said_plainly(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(MAIN), "--db", "missing/a.db", "--say", "Hi"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no folder" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def _read_until(terminal: int, text: str) -> str:
+    seen = ""
+    deadline = time.monotonic() + 60
+    while text not in " ".join(seen.split()):
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen

@@ -1,0 +1,39 @@
+"""The README's code runs, in order, as a reader would type it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_readmes_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) >= 5
+    space: dict[str, Any] = {}
+    opened = []
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), space)
+        if space["memory"] not in opened:
+            opened.append(space["memory"])
+    printed = capsys.readouterr().out
+    assert "Ada" in printed
+    assert "short" in printed
+    assert [item.value for item in space["store"].search(("users",))] == [{"theme": "dark"}]
+    for memory in opened:
+        memory.close()
+
+
+def test_its_commands_are_the_makefiles() -> None:
+    commands = re.findall(r"\$ make (\w+)", (ROOT / "README.md").read_text())
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    assert commands == ["demo", "test"]
+    assert set(commands) <= set(targets)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
