@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from lc_memory.errors import InvalidKey, InvalidQuery
 from lc_memory.filters import Node, parse
+
+_ESCAPED: Final = re.compile("[\x01-\n]")
 
 Namespace: TypeAlias = tuple[str, ...]
 Id: TypeAlias = tuple[Namespace, str]
@@ -237,7 +240,11 @@ def check_namespace(namespace: object) -> Namespace:
 
 @lru_cache(maxsize=4096)
 def _check_labels(namespace: Namespace) -> Namespace:
-    total = sum(len(check_name(label, "namespace").encode()) + 2 for label in namespace)
+    # As stores write it: each label has an end mark, and rare control characters an escape.
+    total = sum(
+        len(check_name(label, "namespace").encode()) + len(_ESCAPED.findall(label)) + 1
+        for label in namespace
+    )
     if total > MAX_NAME_BYTES:
         raise InvalidKey(f"namespace: {total} bytes in all, more than {MAX_NAME_BYTES}")
     return namespace

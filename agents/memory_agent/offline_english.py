@@ -193,7 +193,8 @@ def remembering(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if not said or is_question(said["what"]) or THAT.fullmatch(said["what"]):
         return []
     found = _first(STATEMENTS, said["what"], course)
-    return found or [Remember(words("^my ").sub("", said["what"]))]
+    kept: list[Meaning] = [m for m in found if not isinstance(m, Chat)]
+    return kept or [Remember(words("^my ").sub("", said["what"]))]
 
 
 def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -290,8 +291,8 @@ NEW_TO_IT = words(
     rf"i'm (?:{ADVERB} )*new to (?:programming|coding|this|it|computers|{LANGUAGE})\b.*"
 )
 FINISHED = words(
-    rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?P<verb>finished|completed|done|did|mastered|covered|"
-    r"through|know|understand|learned|learnt|studied)\b(?: (?:with|all|about|how|of|the))*"
+    rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
+    r"learned|learnt|(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the))*"
     r"(?P<what>.*)"
 )
 ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
@@ -342,12 +343,7 @@ def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         return [Progress(completed=topics)]
     if words(r"everything|all topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
         return [Progress(completed=(WHOLE_COURSE,))]
-    over = said.groupdict().get("verb", "").casefold() not in (
-        "know",
-        "understand",
-        "did",
-        "studied",
-    )
+    over = not said.groupdict().get("unsure")  # "I know that" closes no topic
     return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []
 
 

@@ -129,7 +129,7 @@ def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
                 done = [t for topic in completed for t in named.get(topic, (topic,)) if t]
                 now = named.get(learning or "", (learning,))[0] or None
                 return Progress(tuple(done), now) if done or now else Chat("which")
-            case Ask("lesson", "<it>"):
+            case Ask("lesson", subject) if subject == THAT_ONE:
                 topic = memory.current if memory.current in memory.mentioned else last
                 topic = topic or memory.current
                 return Ask("lesson", topic) if topic else Chat("which")

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lc_memory.errors import NewerFormat
+from lc_memory.records import MAX_NAME_BYTES
 
 #: How much of a field's sort key its index keeps, in bytes.
 INDEXED_BYTES: Final = 255
@@ -17,15 +18,16 @@ INDEXED_BYTES: Final = 255
 _NAME = (
     sa.Text()
     .with_variant(sa.Text(collation="C"), "postgresql")
-    .with_variant(mysql.VARCHAR(1536, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+    # Binary: no collation folds case, accents or spaces, and the index limit counts bytes.
+    .with_variant(mysql.VARBINARY(MAX_NAME_BYTES), "mysql", "mariadb")
 )
-_TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql")
+_TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql", "mariadb")
 _NUMBER = sa.BigInteger()
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _BYTES = (
     sa.LargeBinary()
     .with_variant(postgresql.BYTEA(), "postgresql")
-    .with_variant(mysql.VARBINARY(INDEXED_BYTES), "mysql")
+    .with_variant(mysql.VARBINARY(INDEXED_BYTES), "mysql", "mariadb")
 )
 
 metadata = sa.MetaData()
@@ -81,7 +83,13 @@ fields = sa.Table(
     sqlite_with_rowid=False,
 )
 
-schema = sa.Table("lc_memory_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
+#: One row: the version of these tables, and how often an index was declared.
+schema = sa.Table(
+    "lc_memory_schema",
+    metadata,
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+)
 
 
 def _create(dialect: sa.Dialect) -> list[str]:
@@ -92,7 +100,6 @@ def _create(dialect: sa.Dialect) -> list[str]:
             str(CreateIndex(index).compile(dialect=dialect))
             for index in sorted(table.indexes, key=lambda index: str(index.name))
         ]
-    statements.append("INSERT INTO lc_memory_schema (version) VALUES (0)")
     return statements
 
 
@@ -114,5 +121,6 @@ def pending(found: int, dialect: sa.Dialect) -> list[str]:
         )
     statements = [line for step in MIGRATIONS[found:] for line in step(dialect)]
     if statements:
-        statements.append(f"UPDATE lc_memory_schema SET version = {VERSION}")
+        statements.append("DELETE FROM lc_memory_schema")
+        statements.append(f"INSERT INTO lc_memory_schema VALUES ({VERSION}, 0)")
     return statements

@@ -33,11 +33,11 @@ from lc_memory.stores.schema import INDEXED_BYTES
 Sql: TypeAlias = tuple[str, list[Any]]
 
 #: What SQLite cannot look up by a path, or compare as a parameter, as Python would.
-_AWKWARD: Final = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
-_UNBINDABLE: Final = re.compile("[\x00\ud800-\udfff]")
+AWKWARD: Final = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
+UNBINDABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _MOST_VALUES: Final = 100
 
-#: The end of a number's range, wide enough for how SQLite reads a decimal.
+#: The end of a number's range, relative to it.
 _SLACK: Final = 1e-9
 
 
@@ -45,7 +45,7 @@ def sqlite_condition(node: Node | None) -> Sql | None:
     """A condition on ``r.value`` that holds for every match, or None if none can be said."""
     if isinstance(node, And):
         parts = [part for part in map(sqlite_condition, node.nodes) if part is not None]
-        return _joined(" AND ", parts) if parts else None
+        return joined(" AND ", parts) if parts else None
     if isinstance(node, Or):
         parts = []
         for child in node.nodes:
@@ -53,13 +53,13 @@ def sqlite_condition(node: Node | None) -> Sql | None:
             if part is None:
                 return None
             parts.append(part)
-        return _joined(" OR ", parts) if parts else ("0", [])
+        return joined(" OR ", parts) if parts else ("0", [])
     if isinstance(node, Where):
         return _where(node)
     return None  # a negation lets most records through anyway
 
 
-def _joined(word: str, parts: Sequence[Sql]) -> Sql:
+def joined(word: str, parts: Sequence[Sql]) -> Sql:
     return (
         "(" + word.join(sql for sql, _ in parts) + ")",
         [parameter for _, parameters in parts for parameter in parameters],
@@ -67,7 +67,7 @@ def _joined(word: str, parts: Sequence[Sql]) -> Sql:
 
 
 def _where(node: Where) -> Sql | None:
-    if not node.path or any(_AWKWARD.search(name) for name in node.path):
+    if not node.path or any(AWKWARD.search(name) for name in node.path):
         return None
     test = _test(_json_path(node.path), node.test)
     if test is None:
@@ -77,7 +77,7 @@ def _where(node: Where) -> Sql | None:
     # An array on the way, or at the end, is Python's to look into.
     paths = [_json_path(node.path[:size]) for size in range(1, len(node.path) + 1)]
     arrays: list[Sql] = [("json_type(r.value, ?) = 'array'", [path]) for path in paths]
-    return _joined(" OR ", [test, *arrays])
+    return joined(" OR ", [test, *arrays])
 
 
 def _json_path(path: Path) -> str:
@@ -93,7 +93,7 @@ def _test(path: str, test: Test) -> Sql | None:
                 return None
             parts = [_equal(path, operand) for operand in operands]
             known = [part for part in parts if part is not None]
-            return None if len(known) < len(parts) else _joined(" OR ", known or [("0", [])])
+            return None if len(known) < len(parts) else joined(" OR ", known or [("0", [])])
         case Compare(operator, operand):
             return _compare(path, operator, operand)
         case Exists():
@@ -112,9 +112,9 @@ def _equal(path: str, operand: Any) -> Sql | None:
     if isinstance(operand, int):
         return (f"{field} = ?", [path, operand]) if _fits(operand) else None
     if isinstance(operand, float):
-        return f"{field} BETWEEN ? AND ?", [path, _below(operand), _above(operand)]
+        return f"{field} BETWEEN ? AND ?", [path, *slack(operand)]
     if isinstance(operand, str):
-        return None if _UNBINDABLE.search(operand) else (f"{field} = ?", [path, operand])
+        return None if UNBINDABLE.search(operand) else (f"{field} = ?", [path, operand])
     if isinstance(operand, datetime):
         return f"{field} = ?", [path + '."$date"', values.write_time(operand)]
     if isinstance(operand, (list, dict)):
@@ -130,13 +130,13 @@ def _compare(path: str, operator: str, operand: Any) -> Sql | None:
     if isinstance(operand, (int, float)):
         if not _fits(operand):
             return None
-        bound = _below(operand) if sign == ">=" else _above(operand)
+        bound = slack(operand)[sign == "<="]
         # An integer past 64 bits is stored as a tagged object.
         return (
             f"({field} {sign} ? OR json_type(r.value, ?) = 'object')",
             [path, bound, path],
         )
-    if isinstance(operand, str) and not _UNBINDABLE.search(operand):
+    if isinstance(operand, str) and not UNBINDABLE.search(operand):
         return f"{field} {sign} ?", [path, operand]
     if isinstance(operand, datetime):
         return f"{field} {sign} ?", [path + '."$date"', values.write_time(operand)]
@@ -147,12 +147,10 @@ def _fits(number: int | float) -> bool:
     return isinstance(number, float) or -(2**63) <= number < 2**63
 
 
-def _below(number: int | float) -> float:
-    return float(number) - abs(float(number)) * _SLACK - 1e-300
-
-
-def _above(number: int | float) -> float:
-    return float(number) + abs(float(number)) * _SLACK + 1e-300
+def slack(number: int | float) -> tuple[float, float]:
+    """A little below and a little above the number: databases read decimals as they like."""
+    near = float(number)
+    return near - abs(near) * _SLACK - 1e-300, near + abs(near) * _SLACK + 1e-300
 
 
 # -- declared indexes --------------------------------------------------------------------------
@@ -173,7 +171,7 @@ class Ranges:
                 parts.append((f"{column} = ?", [low]))
             else:
                 parts.append((f"{column} BETWEEN ? AND ?", [low, high]))
-        return _joined(" OR ", parts)
+        return joined(" OR ", parts)
 
 
 #: The sort key of "there is an array at this path": a range with two ends must let arrays

@@ -24,15 +24,36 @@ from lc_memory.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from lc_memory.filters import Node
+from lc_memory.records import Id
 from lc_memory.store import closed
 from lc_memory.stores import schema
+from lc_memory.stores.database import Database, Session, check_durability
+from lc_memory.stores.names import write_namespace
+from lc_memory.stores.sql_filters import Sql, sqlite_condition
 
 T = TypeVar("T")
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-class SQLiteConnections:
+class _Session(Session):
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        return self.connection.execute(sql, parameters).rowcount
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self.connection.executemany(sql, rows)
+
+
+class SQLite(Database):
     """The connections to one SQLite file.
 
     Readers take any idle connection; there is one writer at a time in this process, and
@@ -41,10 +62,8 @@ class SQLiteConnections:
     """
 
     def __init__(self, url: sa.URL, *, durability: str = "full", timeout: float = 60.0) -> None:
-        if durability not in ("full", "normal"):
-            raise ValueError(f"durability: 'full' or 'normal', not {durability!r}")
         self.place = url.database or ":memory:"
-        self._synchronous = durability.upper()
+        self._synchronous = check_durability(durability).upper()
         self._timeout = timeout
         in_memory = self.place == ":memory:"
         _check_place(url)
@@ -68,12 +87,11 @@ class SQLiteConnections:
         with self._connection() as connection:
             return connection.execute(sql, parameters).fetchall()
 
-    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do the work in one write transaction: all of it, durably, or none."""
+    def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
         with self._writing, self._connection(writing=True) as connection:
             self._begin(connection)
             try:
-                result = work(connection)
+                result = work(_Session(connection))
                 connection.execute("COMMIT")
                 return result
             except BaseException:
@@ -89,11 +107,26 @@ class SQLiteConnections:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
 
-        def upgrade(connection: sqlite3.Connection) -> None:
-            for statement in schema.pending(_version(connection), self.engine.dialect):
-                connection.execute(statement)
+        def upgrade(session: Session) -> None:
+            for statement in schema.pending(_version(session.select), self.engine.dialect):
+                session.run(statement)
 
         self.transact(upgrade)
+
+    def generation(self, session: Session) -> int:
+        return int(session.select("PRAGMA data_version")[0][0])
+
+    def condition(self, node: Node | None) -> Sql | None:
+        return sqlite_condition(node)
+
+    def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
+        if len(ids) == 1:
+            return super().among(ids)
+        # A list of pairs with IN would scan; a join from a table of values does not.
+        marks = ", ".join(["(?, ?)"] * len(ids))
+        names = [name for id in ids for name in (write_namespace(id[0]), id[1])]
+        source = f"(VALUES {marks}) AS w CROSS JOIN lc_memory_records AS r"
+        return source, 'r.namespace = w.column1 AND r."key" = w.column2', names
 
     def close(self) -> None:
         with self._writing:
@@ -109,7 +142,7 @@ class SQLiteConnections:
 
     def _version(self) -> int:
         with self._connection() as connection:
-            found = _version(connection)
+            found = _version(_Session(connection).select)
             schema.pending(found, self.engine.dialect)
             return found
 
@@ -196,13 +229,10 @@ def _raw(pooled: sa.PoolProxiedConnection) -> sqlite3.Connection:
     return raw
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    there = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'lc_memory_schema'"
-    ).fetchone()
-    if not there:
+def _version(select: Callable[[str], list[Any]]) -> int:
+    if not select("SELECT 1 FROM sqlite_master WHERE name = 'lc_memory_schema'"):
         return 0
-    return int(connection.execute("SELECT version FROM lc_memory_schema").fetchone()[0])
+    return int(select("SELECT version FROM lc_memory_schema")[0][0])
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

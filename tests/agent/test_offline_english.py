@@ -113,6 +113,7 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "remember that my exam is on Friday": [Remember("exam is on Friday")],
     "Don't forget: my exam is on Friday": [Remember("exam is on Friday")],
     "can you remember that I like tea?": [Remember("likes tea")],
+    "remember that I don't eat meat": [Remember("I don't eat meat")],
     "I live in St. Petersburg": [Remember("lives in St. Petersburg")],
     "I'm allergic to peanuts": [Remember("is allergic to peanuts")],
     "I'm from Oslo": [Remember("is from Oslo")],

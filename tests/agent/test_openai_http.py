@@ -123,15 +123,10 @@ def test_an_error_of_the_service_is_the_client_s(
 
 
 def test_a_client_that_retries_gets_the_next_step(api: dict[str, Any]) -> None:
-    script: list[Step] = [
-        Fail(429, "slow down", retry_after=0.01),
-        Drop(),
-        Fail(500, "oh"),
-        Say("Here."),
-    ]
+    script: list[Step] = [Fail(429, "slow down", retry_after=0.01), Drop(), Say("Here.")]
     with OpenAIServer(script) as server:
-        assert chat(server, max_retries=3, **api).invoke("Hi").text == "Here."
-    assert len(server.requests) == 4
+        assert chat(server, max_retries=2, **api).invoke("Hi").text == "Here."
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("drop", [Drop(), Drop("Half of an")], ids=["before", "within"])

@@ -127,6 +127,7 @@ def test_users_and_other_parts_of_the_memory_are_apart(memory: Memory) -> None:
     memory.as_user("u1").store().put(USERS, "k", {"of": "u1"})
     assert [item.value for item in memory.store().search(())] == [{"of": "nobody"}]
     assert [item.value for item in memory.as_user("u1").store().search(())] == [{"of": "u1"}]
+    assert memory.store().list_namespaces() == [USERS]
     assert memory.as_user("u2").store().list_namespaces() == []
 
 

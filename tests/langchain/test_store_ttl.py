@@ -267,4 +267,6 @@ def test_gets_of_a_batch_are_one_read_and_its_writes_one_write(clock: FakeClock)
         store.batch([PutOp(USERS, str(n), {}, ttl=1) for n in range(3)])
         store.batch([GetOp(USERS, str(n)) for n in range(3)] + [PutOp(USERS, "x", {})])
         store.batch([GetOp(USERS, "x"), GetOp(USERS, "no")])
-    assert calls == ["write 3", "read 3", "write 4", "read 2"]
+        clock.forward(61)
+        store.batch([GetOp(USERS, "0")])  # expired: there is nothing to refresh
+    assert calls == ["write 3", "read 3", "write 4", "read 2", "read 1"]

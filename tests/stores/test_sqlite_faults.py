@@ -93,8 +93,8 @@ def small_disk(tmp_path: Path) -> Iterator[SQLStore]:
     """A store whose database may not grow any more."""
     store = SQLStore(f"sqlite:///{tmp_path}/m.db")
     store.put(("n",), "before", {"v": 1})
-    store._db.transact(lambda connection: None)  # the writer's connection is open
-    writer = store._db._writer.driver_connection  # type: ignore[union-attr]
+    store._db.transact(lambda session: None)  # the writer's connection is open
+    writer = store._db._writer.driver_connection  # type: ignore[attr-defined]
     pages = writer.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[union-attr]
     writer.execute(f"PRAGMA max_page_count = {pages + 2}")  # type: ignore[union-attr]
     yield store

@@ -1,0 +1,105 @@
+"""What the SQL store asks of a database. All that differs between databases is behind this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from lc_memory.errors import MissingExtra
+from lc_memory.filters import Node
+from lc_memory.records import Id
+from lc_memory.stores.names import write_namespace
+from lc_memory.stores.sql_filters import Sql
+
+T = TypeVar("T")
+
+
+class Session(ABC):
+    """A connection inside a transaction. Parameters are marked ``?`` in every database."""
+
+    @abstractmethod
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows of one statement."""
+
+    @abstractmethod
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement; how many rows it changed."""
+
+    @abstractmethod
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each row of parameters."""
+
+
+class Database(ABC):
+    """Connections to one database, and its dialect."""
+
+    #: What a SELECT adds so that nobody changes its rows before the transaction ends.
+    locking = ""
+
+    engine: sa.Engine
+
+    @abstractmethod
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """The rows of one statement, read at one moment."""
+
+    @abstractmethod
+    def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
+        """Do the work in one write transaction: all of it, durably, or none.
+
+        The work may be done again after a collision with another writer. ``alone`` keeps every
+        other writer out (to declare an index).
+        """
+
+    @abstractmethod
+    def migrate(self) -> None:
+        """Create or upgrade the tables, under a lock."""
+
+    @abstractmethod
+    def generation(self, session: Session) -> int:
+        """A number that is another when another process may have declared an index."""
+
+    @abstractmethod
+    def condition(self, node: Node | None) -> Sql | None:
+        """A condition on the record ``r`` that holds for every match, or None."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection."""
+
+    def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
+        """The records of those ids: a source with the record as ``r``, a condition, parameters."""
+        names = [name for id in ids for name in (write_namespace(id[0]), id[1])]
+        if len(ids) == 1:
+            return "lc_memory_records AS r", 'r.namespace = ? AND r."key" = ?', names
+        marks = ", ".join(["(?, ?)"] * len(ids))
+        return "lc_memory_records AS r", f'(r.namespace, r."key") IN ({marks})', names
+
+
+def open_database(url: sa.URL, *, durability: str, timeout: float) -> Database:
+    """The database that a URL names. Raises MissingExtra if its driver is not installed."""
+    from lc_memory.stores.sqlite import SQLite
+
+    match url.get_backend_name():
+        case "sqlite":
+            return SQLite(url, durability=durability, timeout=timeout)
+        case "postgresql":
+            try:
+                from lc_memory.stores.postgres import PostgreSQL
+            except ImportError as error:
+                raise MissingExtra("PostgreSQL", "postgres") from error
+            return PostgreSQL(url, durability=durability, timeout=timeout)
+        case _:
+            try:
+                from lc_memory.stores.mysql import MySQL
+            except ImportError as error:
+                raise MissingExtra("MySQL", "mysql") from error
+            return MySQL(url, durability=durability, timeout=timeout)
+
+
+def check_durability(durability: str) -> str:
+    if durability not in ("full", "normal"):
+        raise ValueError(f"durability: 'full' or 'normal', not {durability!r}")
+    return durability

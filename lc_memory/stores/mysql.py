@@ -1,0 +1,98 @@
+"""What is particular to MySQL and MariaDB (PyMySQL)."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+import pymysql
+import sqlalchemy as sa
+from pymysql.constants import CR, ER
+
+from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
+from lc_memory.filters import Node
+from lc_memory.stores import schema
+from lc_memory.stores.database import check_durability
+from lc_memory.stores.server import ServerDatabase
+from lc_memory.stores.sql_filters import Sql
+
+_COLLISIONS: Final = (ER.LOCK_DEADLOCK, ER.DUP_ENTRY, ER.CHECKREAD)
+_ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
+
+
+class MySQL(ServerDatabase):
+    """MySQL 8 or MariaDB 10.6 and newer, with InnoDB.
+
+    Durability is the server's own setting (``innodb_flush_log_at_trx_commit``).
+    """
+
+    error = pymysql.MySQLError
+    locking = " FOR UPDATE"
+    current_schema = "database()"
+
+    def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
+        check_durability(durability)
+        super().__init__(
+            url,
+            "mysql+pymysql",
+            timeout,
+            charset="utf8mb4",
+            connect_timeout=max(1, int(min(timeout, 10))),
+        )
+
+    def prepare(self, connection: Any) -> None:
+        connection.autocommit(True)
+        with connection.cursor() as cursor:
+            # Quoted names as in the standard, no value cut or bent; and no gap locks.
+            cursor.execute("SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(self.timeout))}")
+            for limit in ("max_recursive_iterations", "cte_max_recursion_depth"):
+                with contextlib.suppress(pymysql.MySQLError):  # MariaDB has one, MySQL the other
+                    cursor.execute(f"SET SESSION {limit} = 4294967295")
+
+    def begin(self, connection: Any, alone: bool) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("START TRANSACTION")
+            lock = "FOR UPDATE" if alone else "LOCK IN SHARE MODE"
+            cursor.execute(f"SELECT generation FROM lc_memory_schema {lock}")
+            return int(cursor.fetchone()[0])
+
+    def create_tables(self, connection: Any) -> None:
+        # Each statement that makes a table commits by itself: what a killed migration left is
+        # found and gone on from.
+        with connection.cursor() as cursor:
+
+            def select(sql: str) -> list[Any]:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+
+            lock = "concat('lc_memory.', database())"
+            if select(f"SELECT get_lock({lock}, {max(1, int(self.timeout))})") != [(1,)]:
+                raise StoreUnavailable(f"{self.place}: another process is upgrading the tables")
+            try:
+                for statement in schema.pending(self.version(select), self.engine.dialect):
+                    try:
+                        cursor.execute(statement)
+                    except pymysql.MySQLError as error:
+                        if error.args[0] not in _ALREADY_THERE:
+                            raise
+            finally:
+                cursor.execute(f"SELECT release_lock({lock})")
+
+    def collided(self, error: Exception) -> bool:
+        return bool(error.args) and error.args[0] in _COLLISIONS
+
+    def explained(self, error: Exception) -> LCMemoryError:
+        ours = super().explained(error)
+        match error.args[0] if error.args else None:
+            case ER.RECORD_FILE_FULL | ER.DISK_FULL:
+                return StoreFull(str(ours))
+            case ER.OPTION_PREVENTS_STATEMENT | ER.TABLEACCESS_DENIED_ERROR:
+                return StoreReadOnly(str(ours))
+            case ER.LOCK_WAIT_TIMEOUT | ER.CON_COUNT_ERROR | CR.CR_CONN_HOST_ERROR:
+                return StoreUnavailable(str(ours))
+        return ours
+
+    def condition(self, node: Node | None) -> Sql | None:
+        return None  # MySQL and MariaDB differ in JSON; undeclared fields are Python's to test

@@ -1,0 +1,178 @@
+"""What is particular to PostgreSQL (psycopg 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from lc_memory import values
+from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
+from lc_memory.filters import And, Compare, Elements, Equal, Exists, In, Node, Or, Size, Test, Where
+from lc_memory.records import Id
+from lc_memory.stores import schema
+from lc_memory.stores.database import check_durability
+from lc_memory.stores.names import write_namespace
+from lc_memory.stores.server import ServerDatabase
+from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack
+
+#: The advisory lock that writers share, and that declaring an index or migrating takes alone.
+_LOCK: Final = 7_461_105_203
+
+#: Unique violation, serialization failure, deadlock.
+_COLLISIONS: Final = ("23505", "40001", "40P01")
+
+
+class PostgreSQL(ServerDatabase):
+    """PostgreSQL 13 or newer. ``durability="normal"`` is ``synchronous_commit = off``."""
+
+    error = psycopg.Error
+    locking = " FOR UPDATE OF r"
+    current_schema = "current_schema()"
+
+    def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
+        self._durability = check_durability(durability)
+        super().__init__(
+            url, "postgresql+psycopg", timeout, connect_timeout=max(1, int(min(timeout, 10)))
+        )
+
+    def prepare(self, connection: Any) -> None:
+        connection.autocommit = True
+        connection.execute(f"SET lock_timeout = {int(self.timeout * 1000)}")
+        if self._durability == "normal":
+            connection.execute("SET synchronous_commit = off")
+
+    def begin(self, connection: Any, alone: bool) -> int:
+        # One message; each statement sees what was committed before it.
+        shared = "" if alone else "_shared"
+        cursor = connection.execute(
+            f"BEGIN; SELECT pg_advisory_xact_lock{shared}({_LOCK}); "
+            "SELECT generation FROM lc_memory_schema"
+        )
+        while cursor.nextset():
+            pass
+        return int(cursor.fetchone()[0])
+
+    def create_tables(self, connection: Any) -> None:
+        with connection.transaction():
+            connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            found = self.version(lambda sql: connection.execute(sql).fetchall())
+            for statement in schema.pending(found, self.engine.dialect):
+                connection.execute(statement)
+
+    def collided(self, error: Exception) -> bool:
+        return isinstance(error, psycopg.Error) and error.sqlstate in _COLLISIONS
+
+    def explained(self, error: Exception) -> LCMemoryError:
+        ours = super().explained(error)
+        match getattr(error, "sqlstate", None):
+            case "53100":
+                return StoreFull(str(ours))
+            case "25006" | "42501":
+                return StoreReadOnly(str(ours))
+            case "55P03" | "57P01" | "57P02" | "57P03" | "53300":
+                return StoreUnavailable(str(ours))
+        return ours
+
+    def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
+        if len(ids) == 1:
+            return super().among(ids)
+        names = [[write_namespace(id[0]) for id in ids], [id[1] for id in ids]]
+        source = "unnest(?::text[], ?::text[]) AS w (n, k) CROSS JOIN lc_memory_records AS r"
+        return source, 'r.namespace = w.n AND r."key" = w.k', names
+
+    def condition(self, node: Node | None) -> Sql | None:
+        found = _condition(node)
+        if found is None:
+            return None
+        # jsonb refuses NUL and surrogates; such documents are Python's. CASE keeps the order.
+        sql, parameters = found
+        awkward = "(strpos(r.value, '\\u0000') > 0 OR r.value ~ '\\\\u[dD][89a-fA-F]')"
+        return f"CASE WHEN {awkward} THEN true ELSE {sql} END", parameters
+
+
+def _condition(node: Node | None) -> Sql | None:
+    if isinstance(node, And):
+        parts = [part for part in map(_condition, node.nodes) if part is not None]
+        return joined(" AND ", parts) if parts else None
+    if isinstance(node, Or):
+        maybe = [_condition(child) for child in node.nodes]
+        parts = [part for part in maybe if part is not None]
+        return joined(" OR ", parts or [("false", [])]) if len(parts) == len(maybe) else None
+    if isinstance(node, Where):
+        return _where(node)
+    return None
+
+
+def _where(node: Where) -> Sql | None:
+    """A lax JSON path looks into arrays by itself, at every step."""
+    if not node.path or any(AWKWARD.search(name) or name.isdigit() for name in node.path):
+        return None
+    tested = _test(node.test)
+    if tested is None:
+        return None
+    question, operands = tested
+    path = "$" + "".join(
+        "." + json.dumps("$" + name if name.startswith("$") else name, ensure_ascii=False)
+        for name in node.path
+    )
+    return (
+        "jsonb_path_exists(r.value::jsonb, ?::jsonpath, ?::jsonb)",
+        [f"lax {path} ? ({question})", json.dumps(operands)],
+    )
+
+
+def _test(test: Test) -> tuple[str, dict[str, Any]] | None:
+    match test:
+        case Equal(operand):
+            return _any_equal([operand])
+        case In(operands):
+            return _any_equal(operands) if 0 < len(operands) <= 100 else None
+        case Compare(operator, operand):
+            return _compare(operator, operand)
+        case Exists():
+            return "true == true || @ == @", {}
+        case Size() | Elements():
+            return None
+    return None
+
+
+def _any_equal(operands: Sequence[Any]) -> tuple[str, dict[str, Any]] | None:
+    questions: list[str] = []
+    bound: dict[str, Any] = {}
+    for number, operand in enumerate(operands):
+        name = f"v{number}"
+        if (isinstance(operand, str) and not UNBINDABLE.search(operand)) or isinstance(
+            operand, bool
+        ):
+            questions.append(f"@ == ${name}")
+            bound[name] = operand
+        elif isinstance(operand, (int, float)) and abs(operand) < 2**63:
+            low, high = slack(operand)
+            questions.append(f"(@ >= ${name}l && @ <= ${name}h)")
+            bound |= {f"{name}l": low, f"{name}h": high}
+        elif isinstance(operand, datetime):
+            questions.append(f'@."$date" == ${name}')
+            bound[name] = values.write_time(operand)
+        else:
+            return None
+    return " || ".join(questions), bound
+
+
+def _compare(operator: str, operand: Any) -> tuple[str, dict[str, Any]] | None:
+    sign = ">=" if operator[0] == "g" else "<="
+    if isinstance(operand, bool):
+        return None
+    if isinstance(operand, (int, float)) and abs(operand) < 2**63:
+        low, high = slack(operand)
+        # An integer past 64 bits is stored as a tagged object.
+        return f'@ {sign} $v || @.type() == "object"', {"v": low if sign == ">=" else high}
+    if isinstance(operand, str) and not UNBINDABLE.search(operand):
+        return f"@ {sign} $v", {"v": operand}
+    if isinstance(operand, datetime):
+        return f'@."$date" {sign} $v', {"v": values.write_time(operand)}
+    return None

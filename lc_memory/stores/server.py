@@ -1,0 +1,219 @@
+"""What database servers have in common: a pool, transactions that may collide, lost connections."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+
+from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
+from lc_memory.store import closed
+from lc_memory.stores import schema
+from lc_memory.stores.database import Database, Session
+
+T = TypeVar("T")
+
+#: How many connections a store keeps open, and how many more it may open in a rush.
+POOL: Final = 5
+RUSH: Final = 10
+
+
+class ServerSession(Session):
+    """A connection in a transaction, with the generation of indexes that it began in."""
+
+    def __init__(self, connection: Any, generation: int) -> None:
+        self.connection = connection
+        self.generation = generation
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(marked(sql), parameters)
+            return fetched(cursor)
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(marked(sql), parameters)
+            return int(cursor.rowcount)
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(marked(sql), rows)
+
+
+class ServerDatabase(Database):
+    """A pool of connections to one server. Every connection is in autocommit mode, and
+    transactions are begun by hand: a read is one message."""
+
+    #: The driver's base class of errors.
+    error: type[Exception]
+
+    def __init__(self, url: sa.URL, drivername: str, timeout: float, **arguments: Any) -> None:
+        self.place = url.render_as_string(hide_password=True)
+        self.timeout = timeout
+        self._open = True
+        self.engine = sa.create_engine(
+            url.set(drivername=drivername),
+            pool_size=POOL,
+            max_overflow=RUSH,
+            pool_timeout=timeout,
+            pool_reset_on_return=None,  # transactions are ended here
+            connect_args=arguments,
+        )
+        sa.event.listen(self.engine, "connect", lambda raw, _: self.prepare(raw))
+
+    # -- what each kind of server supplies -------------------------------------------------
+
+    @abstractmethod
+    def prepare(self, connection: Any) -> None:
+        """Set up a new connection: autocommit, and what the session needs."""
+
+    @abstractmethod
+    def begin(self, connection: Any, alone: bool) -> int:
+        """Begin a write transaction; returns the generation of indexes."""
+
+    @abstractmethod
+    def create_tables(self, connection: Any) -> None:
+        """Create or upgrade the tables, under a lock."""
+
+    @abstractmethod
+    def collided(self, error: Exception) -> bool:
+        """Whether another writer was in the way, so that the work is to be done again."""
+
+    def explained(self, error: Exception) -> LCMemoryError:
+        """The driver's error as one of ours."""
+        return StoreError(f"{self.place}: {_line(error)}")
+
+    # -- the same for all ------------------------------------------------------------------
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        def read(connection: Any) -> list[Any]:
+            return ServerSession(connection, 0).select(sql, parameters)
+
+        return self._surviving(read)
+
+    def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                return self._surviving(lambda connection: self._once(connection, work, alone))
+            except _Collision as collision:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f"{self.place}: other writers were in the way for {self.timeout:g} s"
+                    ) from collision.__cause__
+            time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311 - a nap, not a secret
+
+    def migrate(self) -> None:
+        if self.version(self.select) != schema.VERSION:
+            self._surviving(self.create_tables)
+
+    def version(self, select: Callable[[str], list[Any]]) -> int:
+        """The version of the tables that are there; 0 without any. Raises NewerFormat."""
+        there = select(
+            "SELECT 1 FROM information_schema.tables WHERE table_name = 'lc_memory_schema' "
+            f"AND table_schema = {self.current_schema}"
+        )
+        rows = select("SELECT version FROM lc_memory_schema") if there else []
+        found = int(rows[0][0]) if rows else 0
+        schema.pending(found, self.engine.dialect)
+        return found
+
+    #: The expression of the schema that tables are made in.
+    current_schema: str
+
+    def generation(self, session: Session) -> int:
+        assert isinstance(session, ServerSession)
+        return session.generation
+
+    def close(self) -> None:
+        self._open = False
+        self.engine.dispose()
+
+    def _once(self, connection: Any, work: Callable[[Session], T], alone: bool) -> T:
+        try:
+            result = work(ServerSession(connection, self.begin(connection, alone)))
+        except BaseException as error:
+            with contextlib.suppress(self.error):
+                _execute(connection, "ROLLBACK")
+            if isinstance(error, self.error) and self.collided(error):
+                raise _Collision from error
+            raise
+        try:
+            _execute(connection, "COMMIT")
+        except self.error as error:
+            if self.collided(error):
+                raise _Collision from error
+            # Whether it was committed is unknown: it must not be done again.
+            raise StoreUnavailable(
+                f"{self.place}: the connection was lost while committing; "
+                f"read to see whether the write arrived ({_line(error)})"
+            ) from error
+        return result
+
+    def _surviving(self, use: Callable[[Any], T]) -> T:
+        """Use a connection; if it turns out to be dead before anything was committed (the
+        server was restarted), once more with a new one."""
+        for last in (False, True):
+            with self._connection() as pooled:
+                raw = pooled.driver_connection
+                try:
+                    return use(raw)
+                except self.error as error:
+                    if not self.engine.dialect.is_disconnect(error, raw, None):  # type: ignore[arg-type]
+                        raise self.explained(error) from error
+                    pooled.invalidate()
+                    if last:
+                        raise StoreUnavailable(f"{self.place}: {_line(error)}") from error
+            self.engine.dispose()  # the others are as dead
+        raise AssertionError
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Any]:
+        if not self._open:
+            raise closed("store")
+        try:
+            pooled = self.engine.raw_connection()
+        except (sa.exc.DBAPIError, self.error) as error:
+            raise StoreUnavailable(f"{self.place}: cannot connect: {_line(error)}") from error
+        except sa.exc.TimeoutError as error:
+            raise StoreUnavailable(
+                f"{self.place}: all {POOL + RUSH} connections were busy for {self.timeout:g} s"
+            ) from error
+        try:
+            yield pooled
+        finally:
+            pooled.close()
+
+
+class _Collision(Exception):
+    """Two writers met; the work is to be done again."""
+
+
+def marked(sql: str) -> str:
+    """The SQL with the driver's own marks for parameters."""
+    return sql.replace("?", "%s")
+
+
+def fetched(cursor: Any) -> list[Any]:
+    """The rows, names that are kept as binary decoded."""
+    rows: list[Any] = list(cursor.fetchall())
+    if any(type(value) is bytes for value in (rows[0] if rows else ())):
+        return [tuple(v.decode() if type(v) is bytes else v for v in row) for row in rows]
+    return rows
+
+
+def _execute(connection: Any, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what a driver says."""
+    inner = getattr(error, "orig", None) or error
+    text = str(inner.args[-1] if inner.args else inner).strip()
+    return text.splitlines()[0] if text else type(inner).__name__

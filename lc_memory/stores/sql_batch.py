@@ -1,0 +1,196 @@
+"""One batch of writes inside a transaction: load what it touches, settle it, write the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from lc_memory import values
+from lc_memory.filters import reach
+from lc_memory.records import Clear, Delete, Id, Namespace, Record, Touch
+from lc_memory.rows import Row, Step, next_key, settle
+from lc_memory.store import Index
+from lc_memory.stores.database import Database, Session
+from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
+from lc_memory.stores.sql_filters import index_keys
+
+_FIELDS: Final = ("version", "created_at", "updated_at", "expires_at", "owner")
+
+#: The columns of a record ``r``, in the order of a Row.
+COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for f in _FIELDS)])
+
+_INSERT: Final = (
+    f'INSERT INTO lc_memory_records (namespace, "key", value, {", ".join(_FIELDS)}) '
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE: Final = (
+    f"UPDATE lc_memory_records SET value = ?, {', '.join(f'{f} = ?' for f in _FIELDS)} "
+    'WHERE namespace = ? AND "key" = ?'
+)
+_DELETE: Final = 'DELETE FROM lc_memory_records WHERE namespace = ? AND "key" = ?'
+_DELETE_ENTRIES: Final = (
+    "DELETE FROM lc_memory_fields WHERE record_id = "
+    '(SELECT id FROM lc_memory_records WHERE namespace = ? AND "key" = ?)'
+)
+_INSERT_ENTRY: Final = (
+    "INSERT INTO lc_memory_fields (index_id, namespace, sort_key, record_id) "
+    'SELECT ?, namespace, ?, id FROM lc_memory_records WHERE namespace = ? AND "key" = ?'
+)
+_CHUNK: Final = 400  # ids a statement
+
+
+class Batch:
+    """What a transaction has read, and what it is about to write."""
+
+    def __init__(self, database: Database, session: Session, indexes: dict[Index, int]) -> None:
+        self._database = database
+        self._session = session
+        self._indexes = indexes
+        self._rows: dict[Id, Row] = {}
+        self._stored: set[Id] = set()  # what the table holds now
+        self._changed: dict[Id, Row | None] = {}
+        self._last: dict[Namespace, str | None] = {}
+
+    def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
+        """Carry out the steps in order, and write what becomes of the rows."""
+        ids = sorted({step.id for step in steps if step.key is not None})
+        # Only what gives a record back needs its value.
+        whole = any(isinstance(step.op, Delete | Touch) for step in steps)
+        self._rows = load(self._session.select, self._database, ids, whole, lock=True)
+        self._stored = set(self._rows)
+        results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
+        self._flush()
+        return results
+
+    def _step(self, step: Step, tick: int, now: int) -> Record | None:
+        if isinstance(step.op, Clear):
+            self._clear(step.namespace)
+            return None
+        if step.key is None:
+            step = replace(step, key=self._next_key(step.namespace))
+        row, result = settle(step, self._rows.get(step.id), tick, now)
+        if row is None:
+            self._rows.pop(step.id, None)
+        else:
+            self._rows[step.id] = row
+        self._changed[step.id] = row
+        return result
+
+    def _flush(self) -> None:
+        stored, changed = self._stored, self._changed
+        gone = [name_of(id) for id, row in changed.items() if row is None and id in stored]
+        kept = [row for row in changed.values() if row is not None]
+        new = [(write_namespace(row[0]), *row[1:]) for row in kept if row[:2] not in stored]
+        old = [(*row[2:], write_namespace(row[0]), row[1]) for row in kept if row[:2] in stored]
+        for sql, rows in ((_DELETE, gone), (_INSERT, new), (_UPDATE, old)):
+            self._run(sql, rows)
+        self._index(kept)
+        stored.update(row[:2] for row in kept)
+        stored.difference_update(id for id, row in changed.items() if row is None)
+        changed.clear()
+
+    def _index(self, rows: Sequence[Row]) -> None:
+        covered = [row for row in rows if any(ix.covers(row.namespace) for ix in self._indexes)]
+        if covered:
+            old = [name_of(row[:2]) for row in covered if row[:2] in self._stored]
+            self._run(_DELETE_ENTRIES, old)
+            self._run(_INSERT_ENTRY, [e for row in covered for e in entries(row, self._indexes)])
+
+    def _next_key(self, namespace: Namespace) -> str:
+        if namespace not in self._last:
+            known = [id[1] for id, row in self._changed.items() if id[0] == namespace and row]
+            sql = 'SELECT max("key") FROM lc_memory_records WHERE namespace = ?'
+            ((stored,),) = self._session.select(sql, [write_namespace(namespace)])
+            self._last[namespace] = max(filter(None, (*known, stored)), default=None)
+        self._last[namespace] = key = next_key(self._last[namespace])
+        return key
+
+    def _clear(self, prefix: Namespace) -> None:
+        self._flush()
+        condition, bounds = under(prefix, alias="")
+        self._session.run(f"DELETE FROM lc_memory_records WHERE {condition}", bounds)
+        size = len(prefix)
+        for id in [id for id in self._rows if id[0][:size] == prefix]:
+            del self._rows[id]
+        self._stored = {id for id in self._stored if id[0][:size] != prefix}
+        self._last.clear()
+
+    def _run(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        if len(rows) == 1:
+            self._session.run(sql, rows[0])
+        elif rows:
+            self._session.run_many(sql, rows)
+
+
+def build_index(session: Session, index: Index) -> int:
+    """Enter a new index, over all that is stored; returns its number."""
+    key = [write_namespace(index.namespace), write_namespace(index.path)]
+    session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", key)
+    sql = "SELECT id FROM lc_memory_indexes WHERE namespace = ? AND path = ?"
+    number = int(session.select(sql, key)[0][0])
+    condition, bounds = under(index.namespace[: (*index.namespace, "*").index("*")])
+    last: list[Any] = [0]
+    while True:
+        sql = (
+            f"SELECT r.id, {COLUMNS} FROM lc_memory_records AS r "
+            f"WHERE {condition} AND r.id > ? ORDER BY r.id LIMIT 1000"
+        )
+        found = session.select(sql, [*bounds, *last])
+        if not found:
+            return number
+        rows = [row_of(columns[1:]) for columns in found]
+        made = [entry for row in rows for entry in entries(row, {index: number})]
+        if made:
+            session.run_many(_INSERT_ENTRY, made)
+        last = [found[-1][0]]
+
+
+def load(
+    select: Callable[[str, Sequence[Any]], list[Any]],
+    database: Database,
+    ids: Sequence[Id],
+    whole: bool = True,
+    *,
+    lock: bool = False,
+) -> dict[Id, Row]:
+    """The rows of those ids that are there, in one statement for each few hundred."""
+    columns = COLUMNS if whole else COLUMNS.replace("r.value", "'{}'")
+    rows: dict[Id, Row] = {}
+    for start in range(0, len(ids), _CHUNK):
+        source, condition, parameters = database.among(ids[start : start + _CHUNK])
+        sql = f"SELECT {columns} FROM {source} WHERE {condition}"
+        for found in select(sql + database.locking if lock else sql, parameters):
+            row = row_of(found)
+            rows[row[:2]] = row
+    return rows
+
+
+def row_of(columns: Sequence[Any]) -> Row:
+    namespace, *rest = columns
+    return Row(read_namespace(namespace), *rest)
+
+
+def name_of(id: Id) -> tuple[str, str]:
+    return write_namespace(id[0]), id[1]
+
+
+def under(prefix: Namespace, exact: bool = False, alias: str = "r.") -> tuple[str, list[Any]]:
+    """The condition that a record's namespace begins with the prefix (or is it), and its
+    parameters."""
+    if exact:
+        return f"{alias}namespace = ?", [write_namespace(prefix)]
+    bounds = namespace_range(prefix)
+    if bounds is None:
+        return "1 = 1", []
+    return f"{alias}namespace >= ? AND {alias}namespace < ?", list(bounds)
+
+
+def entries(row: Row, indexes: dict[Index, int]) -> Iterator[tuple[Any, ...]]:
+    """What the indexes hold of a row: the parameters of its entries."""
+    covering = [pair for pair in indexes.items() if pair[0].covers(row.namespace)]
+    if covering:
+        value = values.decode(row.text)
+        for index, number in covering:
+            for key in index_keys(value, index.path, list(reach(value, index.path))):
+                yield number, key, *name_of((row.namespace, row.key))

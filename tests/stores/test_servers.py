@@ -1,0 +1,182 @@
+"""PostgreSQL and MySQL (MariaDB) keep the contract, on real servers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from lc_memory import Index, Memory, Put, Query, StoreUnavailable
+from lc_memory.log import Log
+from lc_memory.stores.schema import VERSION
+from lc_memory.stores.sql import SQLStore
+from lc_memory.testing import PropertyContract, StoreContract
+from tests import servers
+from tests.servers import Server
+from tests.stores.conftest import Databases
+
+
+class _OnServer(StoreContract, PropertyContract):
+    """A fresh database for each test; the same one when it is opened again."""
+
+    databases: Databases
+    examples = 25
+
+    def open_store(self, folder: Path, **options: Any) -> SQLStore:
+        return SQLStore(self.databases(folder), **options)
+
+    def test_the_plan_goes_through_the_fields_index(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path, indexes=[Index.of(("docs",), "n")]) as store:
+            store.write([Put(("docs",), f"{i:05}", {"n": i}) for i in range(3000)])
+            query = Query(("docs",), {"n": {"$gte": 1500, "$lt": 1510}}, exact=True)
+            source, conditions, parameters = store._candidates(query)
+            if store._db.engine.dialect.name == "postgresql":
+                analyze = "ANALYZE lc_memory_records, lc_memory_fields"
+                store._db.transact(lambda session: session.run(analyze))
+            plan = store._db.select(
+                f"EXPLAIN SELECT r.id FROM {source} WHERE {' AND '.join(conditions)}", parameters
+            )
+            text = str(plan)
+            assert "lc_memory_fields" in text or "PRIMARY" in text
+            assert "Seq Scan on lc_memory_records" not in text
+            assert "Seq Scan on lc_memory_fields" not in text
+            assert len(store.find(query).records) == 10
+
+    def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
+        errors: list[BaseException] = []
+
+        def open_one() -> None:
+            try:
+                self.open_store(tmp_path).close()
+            except BaseException as error:
+                errors.append(error)
+
+        url = self.databases(tmp_path)
+        threads = [threading.Thread(target=open_one) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        with SQLStore(url) as store:
+            assert store._db.select("SELECT version FROM lc_memory_schema") == [(VERSION,)]
+
+    def test_writers_of_two_stores_meet(self, tmp_path: Path) -> None:
+        """Appends, inserts of the same key and updates, from two processes' worth of pools."""
+        stores = [self.open_store(tmp_path) for _ in range(2)]
+        errors: list[BaseException] = []
+
+        def work(store: SQLStore, name: str) -> None:
+            try:
+                for i in range(25):
+                    Log(store, ("log",)).append([{"who": name, "i": i}, {"who": name, "i": i}])
+                    store.put(("n",), str(i), {"who": name})
+                    store.update(("c",), "c", lambda v: {"n": v["n"] + 1}, default={"n": 0})
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [
+            threading.Thread(target=work, args=(store, f"{s}.{t}"))
+            for s, store in enumerate(stores)
+            for t in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        found = [record.value for record in Log(stores[0], ("log",)).tail()]
+        assert len(found) == 300
+        assert found[::2] == found[1::2]  # batches stay together
+        assert stores[1].get(("c",), "c").value == {"n": 150}  # type: ignore[union-attr]
+        versions = [record.version for record in stores[0].records(Query(("n",)))]
+        assert versions == [6] * 25
+        for store in stores:
+            store.close()
+
+    def test_connections_come_back_and_are_closed(self, tmp_path: Path) -> None:
+        store = self.open_store(tmp_path)
+        pool: Any = store._db.engine.pool
+        threads = [threading.Thread(target=lambda: list(store.records())) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(Exception, match="boom"):
+            store.update(("n",), "k", _boom, default={})
+        assert pool.checkedout() == 0
+        assert self.connections(store) <= 15
+        store.close()
+        with SQLStore(self.databases(tmp_path)) as other:
+            assert self.connections(other) <= 2
+
+    def connections(self, store: SQLStore) -> int:
+        """How many connections the server sees to this database."""
+        raise NotImplementedError
+
+
+def _boom(value: Any) -> Any:
+    raise RuntimeError("boom")
+
+
+class TestPostgreSQL(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _databases(self, postgres_databases: Databases) -> None:
+        self.databases = postgres_databases
+
+    def connections(self, store: SQLStore) -> int:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        return int(store._db.select(sql)[0][0])
+
+
+class TestMariaDB(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _databases(self, mariadb_databases: Databases) -> None:
+        self.databases = mariadb_databases
+
+    def connections(self, store: SQLStore) -> int:
+        sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
+        return int(store._db.select(sql)[0][0])
+
+
+# -- servers that go away ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server of this module's own, to stop and start."""
+    with getattr(servers, request.param)() as server:
+        yield server
+
+
+def test_a_restart_is_survived(own_server: Server) -> None:
+    with Memory(own_server.create(), timeout=5) as memory:
+        memory.store_memory("a", {"v": 1})
+        own_server.restart()
+        assert memory.retrieve_memory("a") == {"v": 1}
+        own_server.restart()
+        assert memory.store_memory("a", {"v": 2}).version == 2
+
+
+def test_a_server_that_is_down_is_an_error_in_time(own_server: Server) -> None:
+    url = sa.make_url(own_server.create())
+    memory = Memory(url, timeout=2)
+    memory.store_memory("a", {"v": 1})
+    own_server.stop()
+    try:
+        for use in (
+            lambda: memory.retrieve_memory("a"),
+            lambda: memory.store_memory("a", {}),
+            lambda: Memory(url.set(password="secret-word"), timeout=2),
+        ):
+            with pytest.raises(StoreUnavailable) as error:
+                use()
+            assert "secret-word" not in str(error.value)
+    finally:
+        own_server.start()
+    assert memory.retrieve_memory("a") == {"v": 1}
+    memory.close()
