@@ -47,13 +47,15 @@ class Row(NamedTuple):
 
     def record(self, value: Value | None = None) -> Record:
         """The record, with this value if it was decoded already."""
+        created = values.from_micros(self.created)
+        same = self.updated == self.created
         return Record(
             self.namespace,
             self.key,
             values.decode(self.text) if value is None else value,
             self.version,
-            values.from_micros(self.created),
-            values.from_micros(self.updated),
+            created,
+            created if same else values.from_micros(self.updated),
             None if self.expires is None else values.from_micros(self.expires),
             self.owner,
         )
@@ -98,25 +100,30 @@ def prepare(ops: Iterable[Op]) -> list[Step]:
 
 
 def _prepare(op: Op) -> Step:
+    if isinstance(op, Put | Append):
+        text, value = values.encoded(op.value)
+        key = None if isinstance(op, Append) else check_name(op.key)
+        step = Step(op, check_namespace(op.namespace), key, text, value)
+        if op.expires_at is not None:
+            step.expires = _micros(op.expires_at)
+        if op.owner is not None:
+            check_name(op.owner, "owner")
+        return step
     if isinstance(op, Clear):
         return Step(op, check_namespace(op.prefix))
     if isinstance(op, Restore):
         record = op.record
         text = values.encode(record.value)
         return Step(op, check_namespace(record.namespace), check_name(record.key), text)
-    step = Step(op, check_namespace(op.namespace))
-    if not isinstance(op, Append):
-        step.key = check_name(op.key)
-    if not isinstance(op, Delete):
-        when = check_time(op.expires_at)
-        step.expires = None if when is None else values.micros(when)
-    if isinstance(op, Put | Append):
-        lowered = values.lower(op.value)
-        step.text = values.dump(lowered)
-        step.value = values.decode(step.text) if '"$' in step.text else lowered
-        if op.owner is not None:
-            check_name(op.owner, "owner")
+    step = Step(op, check_namespace(op.namespace), check_name(op.key))
+    if isinstance(op, Touch):
+        step.expires = _micros(op.expires_at)
     return step
+
+
+def _micros(when: datetime | None) -> int | None:
+    checked = check_time(when)
+    return None if checked is None else values.micros(checked)
 
 
 def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | None, Record | None]:
@@ -127,28 +134,28 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
     """
     op = step.op
     current = held if held is not None and held.lives_at(now) else None
-    match op:
-        case Restore():
-            row = Row.of(op.record, step.text)
-            return row, row.record()
-        case Delete():
+    if isinstance(op, Put | Append):
+        if isinstance(op, Put) and op.replacing is not None:
             check_seen(op.replacing, current, step.id)
-            return None, current and current.record()
-        case Touch():
-            if current is None:
-                return held, None
-            row = current._replace(expires=step.expires)
-            return row, row.record()
-        case Put() | Append():
-            if isinstance(op, Put):
-                check_seen(op.replacing, current, step.id)
-            row = _successor(step, op.owner, current, tick)
-            return row, row.record(step.value)
+        row = _successor(step, op.owner, current, tick)
+        return row, row.record(step.value)
+    if isinstance(op, Delete):
+        check_seen(op.replacing, current, step.id)
+        return None, current and current.record()
+    if isinstance(op, Touch):
+        if current is None:
+            return held, None
+        row = current._replace(expires=step.expires)
+        return row, row.record()
+    if isinstance(op, Restore):
+        row = Row.of(op.record, step.text)
+        return row, row.record()
     raise TypeError(f"{type(op).__name__} has no row of its own")
 
 
 def _successor(step: Step, owner: str | None, current: Row | None, tick: int) -> Row:
-    namespace, key = step.id
+    namespace, key = step.namespace, step.key
+    assert key is not None
     if current is None:
         return Row(namespace, key, step.text, 1, tick, tick, step.expires, owner)
     return Row(

@@ -39,6 +39,11 @@ class Database(ABC):
     #: What a SELECT adds so that nobody changes its rows before the transaction ends.
     locking = ""
 
+    #: Whether an INSERT of what is there already fails by itself, with the error ``duplicate``,
+    #: and leaves the transaction as it was.
+    tells_duplicates = False
+    duplicate: type[Exception] = Exception
+
     engine: sa.Engine
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lc_memory import values
 from lc_memory.filters import reach
-from lc_memory.records import Clear, Delete, Id, Namespace, Record, Touch
+from lc_memory.records import Clear, Delete, Id, Namespace, Put, Record, Touch
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Index
 from lc_memory.stores.database import Database, Session
@@ -19,6 +19,8 @@ _FIELDS: Final = ("version", "created_at", "updated_at", "expires_at", "owner")
 
 #: The columns of a record ``r``, in the order of a Row.
 COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for f in _FIELDS)])
+
+_WITHOUT_VALUE: Final = COLUMNS.replace("r.value", "'{}'")
 
 _INSERT: Final = (
     f'INSERT INTO lc_memory_records (namespace, "key", value, {", ".join(_FIELDS)}) '
@@ -54,6 +56,10 @@ class Batch:
 
     def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
         """Carry out the steps in order, and write what becomes of the rows."""
+        if len(steps) > 1 and self._database.tells_duplicates and _all_puts(steps):
+            results = self._all_new(steps, tick, now)
+            if results is not None:
+                return results
         ids = sorted({step.id for step in steps if step.key is not None})
         # Only what gives a record back needs its value.
         whole = any(isinstance(step.op, Delete | Touch) for step in steps)
@@ -62,6 +68,21 @@ class Batch:
         results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
         self._flush()
         return results
+
+    def _all_new(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None] | None:
+        """Carry out plain Puts as if none of them were there yet; None if one is."""
+        settled = [settle(step, None, tick + i, now) for i, step in enumerate(steps)]
+        rows = [row for row, _ in settled if row is not None]
+        self._session.run("SAVEPOINT fresh")
+        try:
+            self._run(_INSERT, [(write_namespace(row[0]), *row[1:]) for row in rows])
+        except self._database.duplicate:
+            self._session.run("ROLLBACK TO SAVEPOINT fresh")
+            return None
+        finally:
+            self._session.run("RELEASE SAVEPOINT fresh")
+        self._index(rows)
+        return [record for _, record in settled]
 
     def _step(self, step: Step, tick: int, now: int) -> Record | None:
         if isinstance(step.op, Clear):
@@ -123,6 +144,10 @@ class Batch:
             self._session.run_many(sql, rows)
 
 
+def _all_puts(steps: Sequence[Step]) -> bool:
+    return all(type(step.op) is Put and step.op.replacing is None for step in steps)
+
+
 def build_index(session: Session, index: Index) -> int:
     """Enter a new index, over all that is stored; returns its number."""
     key = [write_namespace(index.namespace), write_namespace(index.path)]
@@ -155,7 +180,7 @@ def load(
     lock: bool = False,
 ) -> dict[Id, Row]:
     """The rows of those ids that are there, in one statement for each few hundred."""
-    columns = COLUMNS if whole else COLUMNS.replace("r.value", "'{}'")
+    columns = COLUMNS if whole else _WITHOUT_VALUE
     rows: dict[Id, Row] = {}
     for start in range(0, len(ids), _CHUNK):
         source, condition, parameters = database.among(ids[start : start + _CHUNK])
@@ -167,8 +192,7 @@ def load(
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    namespace, *rest = columns
-    return Row(read_namespace(namespace), *rest)
+    return Row(read_namespace(columns[0]), *columns[1:])
 
 
 def name_of(id: Id) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -35,6 +35,10 @@ from lc_memory.stores.sql_filters import Sql, sqlite_condition
 T = TypeVar("T")
 
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+#: A connection of the engine's pool, and the driver's own within it.
+_Connection: TypeAlias = tuple[sa.PoolProxiedConnection, sqlite3.Connection]
 
 
 class _Session(Session):
@@ -61,6 +65,9 @@ class SQLite(Database):
     them, in seconds.
     """
 
+    tells_duplicates = True
+    duplicate = sqlite3.IntegrityError
+
     def __init__(self, url: sa.URL, *, durability: str = "full", timeout: float = 60.0) -> None:
         self.place = url.database or ":memory:"
         self._synchronous = check_durability(durability).upper()
@@ -75,15 +82,26 @@ class SQLite(Database):
             connect_args={"check_same_thread": False, "timeout": timeout, "isolation_level": None},
         )
         self._alone = threading.RLock() if in_memory else None
-        self._idle: deque[sa.PoolProxiedConnection] = deque()
-        self._writer: sa.PoolProxiedConnection | None = None
+        self._idle: deque[_Connection] = deque()
+        self._writer: _Connection | None = None
         self._open = True
         self._writing = threading.Lock()
 
     # -- the three ways to use a connection ------------------------------------------------
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """The rows of one statement, read at one moment."""
+        if self._alone is None and self._open:  # the common case, without ceremony
+            try:
+                idle = self._idle.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    return idle[1].execute(sql, parameters).fetchall()
+                except sqlite3.Error as error:
+                    raise self._translated(error) from error
+                finally:
+                    self._release(idle)
         with self._connection() as connection:
             return connection.execute(sql, parameters).fetchall()
 
@@ -132,10 +150,10 @@ class SQLite(Database):
         with self._writing:
             self._open = False
             if self._writer is not None:
-                self._writer.close()
+                self._writer[0].close()
                 self._writer = None
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
         self.engine.dispose()
 
     # -- inside ----------------------------------------------------------------------------
@@ -152,43 +170,44 @@ class SQLite(Database):
             raise closed("store")
         with self._alone or contextlib.nullcontext():
             try:
-                pooled = self._take(writing)
+                taken = self._take(writing)
                 try:
-                    yield _raw(pooled)
+                    yield taken[1]
                 finally:
                     if not writing:
-                        self._release(pooled)
+                        self._release(taken)
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
-    def _take(self, writing: bool) -> sa.PoolProxiedConnection:
+    def _take(self, writing: bool) -> _Connection:
         if writing:
             if self._writer is None:
                 self._writer = self._connect()
-                _raw(self._writer).execute("PRAGMA busy_timeout = 0")  # see _begin
+                self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _begin
             return self._writer
         try:
             return self._idle.pop()
         except IndexError:
             return self._connect()
 
-    def _connect(self) -> sa.PoolProxiedConnection:
+    def _connect(self) -> _Connection:
         pooled = self.engine.raw_connection()
+        raw = pooled.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
         try:
-            _raw(pooled).execute(f"PRAGMA synchronous = {self._synchronous}")
-            _raw(pooled).execute("PRAGMA foreign_keys = ON")
+            raw.execute(f"PRAGMA synchronous = {self._synchronous}")
+            raw.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             pooled.close()
             raise
-        return pooled
+        return pooled, raw
 
-    def _release(self, pooled: sa.PoolProxiedConnection) -> None:
-        if self._open:
-            self._idle.append(pooled)
+    def _release(self, taken: _Connection) -> None:
+        self._idle.append(taken)
         if not self._open:  # closed meanwhile: nobody else will come for it
             with contextlib.suppress(ValueError):
-                self._idle.remove(pooled)
-            pooled.close()
+                self._idle.remove(taken)
+                taken[0].close()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Take the write lock. SQLite's own waiting backs off up to 100 ms at a time, which
@@ -221,12 +240,6 @@ class SQLite(Database):
         if code == sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
         return StoreError(f"{where}: {error}")
-
-
-def _raw(pooled: sa.PoolProxiedConnection) -> sqlite3.Connection:
-    raw = pooled.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw
 
 
 def _version(select: Callable[[str], list[Any]]) -> int:

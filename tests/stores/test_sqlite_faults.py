@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[SQLStore]:
     store = SQLStore(f"sqlite:///{tmp_path}/m.db")
     store.put(("n",), "before", {"v": 1})
     store._db.transact(lambda session: None)  # the writer's connection is open
-    writer = store._db._writer.driver_connection  # type: ignore[attr-defined]
+    writer = store._db._writer[1]  # type: ignore[attr-defined]
     pages = writer.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[union-attr]
     writer.execute(f"PRAGMA max_page_count = {pages + 2}")  # type: ignore[union-attr]
     yield store
