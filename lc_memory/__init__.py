@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
+    from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
     from lc_memory.errors import NewerFormat as NewerFormat
     from lc_memory.errors import StoreClosed as StoreClosed
@@ -81,7 +82,7 @@ _HOMES = {
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
         "BackupError Conflict CorruptStore InvalidFilter InvalidInput InvalidKey "
-        "InvalidQuery InvalidValue LCMemoryError MemoryNotFound MissingExtra NewerFormat "
+        "InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError MissingExtra NewerFormat "
         "StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage "
         "Unsupported"
     ),
@@ -115,6 +116,7 @@ __all__ = [
     "MemoryContext",
     "MemoryMiddleware",
     "MemoryNotFound",
+    "MigrationError",
     "MissingExtra",
     "NewerFormat",
     "Op",

@@ -83,6 +83,10 @@ class BackupError(LCMemoryError, ValueError):
     """A backup that is damaged, truncated, foreign or of a newer format."""
 
 
+class MigrationError(LCMemoryError, ValueError):
+    """A copy into a store that would overwrite what is there, or that came out different."""
+
+
 class StoreError(LCMemoryError):
     """Something is wrong with the store itself."""
 

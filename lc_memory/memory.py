@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langgraph.store.base import IndexConfig, TTLConfig
 
     from lc_memory.jobs.backup import Backup
+    from lc_memory.jobs.migrate import Migration
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.store import LangGraphStore
 
@@ -206,6 +207,36 @@ class Memory:
 
         return restore(self.backend, path, self.scope)
 
+    def copy_to(
+        self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
+    ) -> Migration:
+        """Copy everything to another memory (or the store of a URL), of whatever kind.
+
+        Versions, times and expiries are kept, every record is compared afterwards, and a copy
+        that was interrupted goes on where it was. ``dry_run`` only counts; ``merge`` allows a
+        target that holds records already. Raises MigrationError (see
+        :func:`lc_memory.jobs.migrate.migrate`).
+        """
+        from lc_memory.jobs.migrate import migrate
+        from lc_memory.jobs.progress import shown
+
+        opened = Memory(other) if isinstance(other, str) else None
+        try:
+            target = (opened or other).backend  # type: ignore[union-attr]  # one of the two is
+            with shown("Copying") as progress:
+                return migrate(
+                    self.backend,
+                    target,
+                    prefix=self.scope,
+                    dry_run=dry_run,
+                    merge=merge,
+                    name="/".join(self.scope),
+                    progress=progress,
+                )
+        finally:
+            if opened is not None:
+                opened.close()
+
     # -- the frameworks' own interfaces ----------------------------------------------------
 
     def chat_history(self, session_id: str, *, limit: int | None = None) -> ChatHistory:
@@ -293,6 +324,12 @@ class Memory:
     async def arestore_data(self, path: str | os.PathLike[str]) -> int:
         """:meth:`restore_data` for asyncio."""
         return await self.bridge.run(self.restore_data, path)
+
+    async def acopy_to(
+        self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
+    ) -> Migration:
+        """:meth:`copy_to` for asyncio."""
+        return await self.bridge.run(self.copy_to, other, dry_run=dry_run, merge=merge)
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -1,0 +1,148 @@
+"""Moving everything from one store to another: streamed, resumable, verified."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any, Final
+
+from lc_memory import values
+from lc_memory.errors import Conflict, MigrationError
+from lc_memory.jobs.progress import Progress
+from lc_memory.records import ABSENT, Namespace, Put, Query, Record, Restore, Value
+from lc_memory.store import Store
+
+#: Where the target keeps how far the copying is, until it is done.
+MARKER: Final[tuple[Namespace, str]] = (("migrations",), "unfinished")
+
+#: Records a batch.
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What was copied (or, in a dry run, would be): records, and bytes of values as JSON."""
+
+    records: int
+    bytes: int
+    verified: bool
+    digest: str
+
+
+def migrate(
+    source: Store,
+    target: Store,
+    *,
+    prefix: Namespace = (),
+    dry_run: bool = False,
+    merge: bool = False,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Migration:
+    """Copy every record under the prefix, verbatim: values, versions, times, expiries, owners.
+
+    The copy goes page by page, and each page is committed together with how far it got: after a
+    crash the same call goes on from there. At the end every record is compared, by digest, in
+    both stores. The source is only read; it should not be written meanwhile. ``dry_run`` counts
+    and changes nothing. ``name`` says what is copied, so that another unfinished copy is noticed.
+
+    Raises MigrationError if the target holds other records under the prefix (unless ``merge``,
+    which overwrites and leaves the others), if another copy into it is unfinished, or if the
+    comparison finds a difference.
+    """
+    total = source.count(Query(prefix, expired=True))
+    tell = progress or (lambda done, total: None)
+    if dry_run:
+        return _summed(_records(source, prefix), total, tell, verified=False)
+    state = _begun(target, prefix, merge, name)
+    while not state["copied"]:
+        cursor = state["cursor"]
+        page = source.find(Query(prefix, limit=PAGE, cursor=cursor, expired=True))
+        done = state["done"] + len(page.records)
+        ops: list[Any] = [Restore(r) for r in page.records if r.id != MARKER]
+        state |= {"cursor": page.cursor, "done": done, "copied": page.cursor is None}
+        marker = Put(*MARKER, state)
+        if target.capabilities.atomic:
+            target.write([*ops, marker])
+        else:  # one by one; copying a record again changes nothing
+            for op in (*ops, marker):
+                target.write([op])
+        tell(done, total)
+    copied = _records(target, prefix)
+    if merge:
+        copied = _same_ids(source, target, prefix)
+    result = _compared(_records(source, prefix), copied, total, tell)
+    target.delete(*MARKER)
+    return result
+
+
+def _begun(target: Store, prefix: Namespace, merge: bool, name: str) -> Value:
+    """Where to begin, or to go on from after an interruption."""
+    marker = target.get(*MARKER)
+    if marker is not None:
+        if marker.value["name"] != name:
+            raise MigrationError(
+                f"an unfinished copy of {marker.value['name']!r} is in the target; finish it, or "
+                f"delete the record {MARKER!r} to begin anew"
+            )
+        return marker.value
+    if not merge and target.find(Query(prefix, limit=1, expired=True)).records:
+        raise MigrationError(
+            f"the target holds records already{' under ' + '/'.join(prefix) if prefix else ''}; "
+            "use an empty one, or merge=True to overwrite those of the same id"
+        )
+    begun = {"name": name, "cursor": None, "done": 0, "copied": False}
+    try:
+        return target.put(*MARKER, begun, replacing=ABSENT).value
+    except Conflict as error:
+        raise MigrationError("another copy into the target has just begun") from error
+
+
+def _records(store: Store, prefix: Namespace) -> Iterator[Record]:
+    query = Query(prefix, expired=True)
+    return (record for record in store.records(query, PAGE) if record.id != MARKER)
+
+
+def _same_ids(source: Store, target: Store, prefix: Namespace) -> Iterator[Record]:
+    """The target's records of the source's ids."""
+    cursor: str | None = None
+    while True:
+        page = source.find(Query(prefix, limit=PAGE, cursor=cursor, expired=True))
+        ids = [record.id for record in page.records if record.id != MARKER]
+        yield from (record for record in target.read(ids, expired=True) if record)
+        if page.cursor is None:
+            return
+        cursor = page.cursor
+
+
+def _compared(
+    left: Iterator[Record], right: Iterator[Record], total: int, tell: Progress
+) -> Migration:
+    def both() -> Iterator[Record]:
+        for mine, copied in zip_longest(left, right):
+            if mine is None or copied is None or _digest(mine) != _digest(copied):
+                place = "/".join((*(mine or copied).namespace, (mine or copied).key))
+                raise MigrationError(f"{place!r} is not the same in both stores; copy it again")
+            yield mine
+
+    return _summed(both(), total, tell, verified=True)
+
+
+def _summed(records: Iterator[Record], total: int, tell: Progress, *, verified: bool) -> Migration:
+    digest = hashlib.sha256()
+    count = size = 0
+    for record in records:
+        digest.update(_digest(record))
+        count += 1
+        size += len(values.encode(record.value))
+        if count % PAGE == 0:
+            tell(count, total)
+    return Migration(count, size, verified, digest.hexdigest())
+
+
+def _digest(record: Record) -> bytes:
+    """Of everything that a record is."""
+    rest = repr(replace(record, value={}))
+    return hashlib.sha256((rest + values.encode(record.value)).encode("utf-8")).digest()
