@@ -99,6 +99,10 @@ class StoreUnavailable(StoreError, ConnectionError):
     """The store cannot be opened or reached, or stayed busy for too long."""
 
 
+class CommitUnknown(StoreUnavailable):
+    """The connection broke while a write was being committed: it may have arrived or not."""
+
+
 class StoreFull(StoreError, OSError):
     """There is no room for the write; what was stored before is intact."""
 

@@ -25,8 +25,8 @@ class Session(ABC):
         """The rows of one statement."""
 
     @abstractmethod
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Run one statement; how many rows it changed."""
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
 
     @abstractmethod
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:

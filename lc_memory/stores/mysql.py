@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import pymysql
@@ -51,12 +52,13 @@ class MySQL(ServerDatabase):
                 with contextlib.suppress(pymysql.MySQLError):  # MariaDB has one, MySQL the other
                     cursor.execute(f"SET SESSION {limit} = 4294967295")
 
-    def begin(self, connection: Any, alone: bool) -> int:
+    def begin(self, connection: Any, alone: bool) -> Callable[[], int]:
         with connection.cursor() as cursor:
             cursor.execute("START TRANSACTION")
             lock = "FOR UPDATE" if alone else "LOCK IN SHARE MODE"
             cursor.execute(f"SELECT generation FROM lc_memory_schema {lock}")
-            return int(cursor.fetchone()[0])
+            generation = int(cursor.fetchone()[0])
+        return lambda: generation
 
     def create_tables(self, connection: Any) -> None:
         # Each statement that makes a table commits by itself: what a killed migration left is

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,16 +47,17 @@ class PostgreSQL(ServerDatabase):
         if self._durability == "normal":
             connection.execute("SET synchronous_commit = off")
 
-    def begin(self, connection: Any, alone: bool) -> int:
-        # One message; each statement sees what was committed before it.
+    def begin(self, connection: Any, alone: bool) -> Callable[[], int]:
         shared = "" if alone else "_shared"
-        cursor = connection.execute(
-            f"BEGIN; SELECT pg_advisory_xact_lock{shared}({_LOCK}); "
-            "SELECT generation FROM lc_memory_schema"
-        )
-        while cursor.nextset():
-            pass
-        return int(cursor.fetchone()[0])
+        connection.execute("BEGIN")
+        connection.execute(f"SELECT pg_advisory_xact_lock{shared}({_LOCK})")
+        # A statement of its own: it sees what was committed while the lock was waited for.
+        cursor = connection.execute("SELECT generation FROM lc_memory_schema")
+        return lambda: int(cursor.fetchone()[0])
+
+    def sending(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
+        pipeline: contextlib.AbstractContextManager[Any] = connection.pipeline()
+        return pipeline
 
     def create_tables(self, connection: Any) -> None:
         with connection.transaction():

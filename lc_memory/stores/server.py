@@ -7,11 +7,12 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
+from lc_memory.errors import CommitUnknown, LCMemoryError, StoreError, StoreUnavailable
 from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session
@@ -24,21 +25,20 @@ RUSH: Final = 10
 
 
 class ServerSession(Session):
-    """A connection in a transaction, with the generation of indexes that it began in."""
+    """A connection in a transaction. ``generation`` gives that of the indexes it began in."""
 
-    def __init__(self, connection: Any, generation: int) -> None:
+    def __init__(self, connection: Any, generation: Callable[[], int] = lambda: 0) -> None:
         self.connection = connection
-        self.generation = generation
+        self.generation = cache(generation)
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self.connection.cursor() as cursor:
             cursor.execute(marked(sql), parameters)
             return fetched(cursor)
 
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(marked(sql), parameters)
-            return int(cursor.rowcount)
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         with self.connection.cursor() as cursor:
@@ -73,8 +73,12 @@ class ServerDatabase(Database):
         """Set up a new connection: autocommit, and what the session needs."""
 
     @abstractmethod
-    def begin(self, connection: Any, alone: bool) -> int:
-        """Begin a write transaction; returns the generation of indexes."""
+    def begin(self, connection: Any, alone: bool) -> Callable[[], int]:
+        """Begin a write transaction; what it returns gives the generation of indexes."""
+
+    def sending(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
+        """While in it, statements may be sent without waiting for the ones before."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def create_tables(self, connection: Any) -> None:
@@ -92,7 +96,7 @@ class ServerDatabase(Database):
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         def read(connection: Any) -> list[Any]:
-            return ServerSession(connection, 0).select(sql, parameters)
+            return ServerSession(connection).select(sql, parameters)
 
         return self._surviving(read)
 
@@ -128,32 +132,37 @@ class ServerDatabase(Database):
 
     def generation(self, session: Session) -> int:
         assert isinstance(session, ServerSession)
-        return session.generation
+        return session.generation()
 
     def close(self) -> None:
         self._open = False
         self.engine.dispose()
 
     def _once(self, connection: Any, work: Callable[[Session], T], alone: bool) -> T:
+        committing = False
         try:
-            result = work(ServerSession(connection, self.begin(connection, alone)))
-        except BaseException as error:
-            with contextlib.suppress(self.error):
-                _execute(connection, "ROLLBACK")
-            if isinstance(error, self.error) and self.collided(error):
-                raise _Collision from error
-            raise
-        try:
-            _execute(connection, "COMMIT")
+            with self.sending(connection):
+                result = work(ServerSession(connection, self.begin(connection, alone)))
+                committing = True
+                _execute(connection, "COMMIT")
+            return result
         except self.error as error:
+            lost = self.engine.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+            if lost and committing:  # it must not be done again
+                raise CommitUnknown(
+                    f"{self.place}: the connection was lost while committing; "
+                    f"read to see whether the write arrived ({_line(error)})"
+                ) from error
+            _undo(connection, self.error)
             if self.collided(error):
                 raise _Collision from error
-            # Whether it was committed is unknown: it must not be done again.
-            raise StoreUnavailable(
-                f"{self.place}: the connection was lost while committing; "
-                f"read to see whether the write arrived ({_line(error)})"
-            ) from error
-        return result
+            raise
+        except BaseException:
+            if committing:  # interrupted: nobody knows what the connection is at
+                connection.close()
+            else:
+                _undo(connection, self.error)
+            raise
 
     def _surviving(self, use: Callable[[Any], T]) -> T:
         """Use a connection; if it turns out to be dead before anything was committed (the
@@ -205,6 +214,11 @@ def fetched(cursor: Any) -> list[Any]:
     if any(type(value) is bytes for value in (rows[0] if rows else ())):
         return [tuple(v.decode() if type(v) is bytes else v for v in row) for row in rows]
     return rows
+
+
+def _undo(connection: Any, error: type[Exception]) -> None:
+    with contextlib.suppress(error):
+        _execute(connection, "ROLLBACK")
 
 
 def _execute(connection: Any, sql: str) -> None:

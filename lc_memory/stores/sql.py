@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from lc_memory import values
 from lc_memory.commit import GroupCommit
-from lc_memory.errors import LCMemoryError
+from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, Step, prepare
@@ -223,16 +223,33 @@ class SQLStore(Store):
                 session.run("RELEASE SAVEPOINT batch")
             return outcomes
 
-        return self._db.transact(work)
+        try:
+            return self._db.transact(work)
+        except StoreUnavailable:
+            raise
+        except StoreError:  # one batch's fault (too large, no room) is not the others'
+            return [self._alone(steps) for steps in batches]
+
+    def _alone(self, steps: list[Step]) -> Outcome:
+        try:
+            return self._db.transact(lambda session: self._apply(session, steps))
+        except LCMemoryError as error:
+            return error
 
     def _apply(self, session: Session, steps: list[Step]) -> list[Record | None]:
-        self._know_indexes(session)
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
-        return Batch(self._db, session, self._indexes).carry_out(steps, tick, now)
+        batch = Batch(self._db, session, lambda: self._known_indexes(session))
+        return batch.carry_out(steps, tick, now)
 
     def sweep(self) -> int:
-        sql = "DELETE FROM lc_memory_records WHERE expires_at <= ?"
-        return self._db.transact(lambda session: session.run(sql, [self._clock.now()]))
+        expired, now = "FROM lc_memory_records WHERE expires_at <= ?", [self._clock.now()]
+
+        def work(session: Session) -> int:
+            count = int(session.select(f"SELECT count(*) {expired}", now)[0][0])
+            session.run(f"DELETE {expired}", now)
+            return count
+
+        return self._db.transact(work)
 
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
@@ -246,7 +263,7 @@ class SQLStore(Store):
         """Make the declared indexes that are not there yet, over what is stored."""
 
         def work(session: Session) -> None:
-            self._know_indexes(session, afresh=True)
+            self._known_indexes(session, afresh=True)
             for index in wanted:
                 if index not in self._indexes:
                     self._indexes[index] = build_index(session, index)
@@ -256,12 +273,13 @@ class SQLStore(Store):
         if any(index not in self._indexes for index in wanted):
             self._db.transact(work, alone=True)
 
-    def _know_indexes(self, session: Session, afresh: bool = False) -> None:
+    def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:
         """Another process may have declared an index: every writer must keep it in step."""
         generation = self._db.generation(session)
         if afresh or generation != self._generation:
             self._indexes = _stored_indexes(session.select)
             self._generation = generation
+        return self._indexes
 
 
 def _beyond(

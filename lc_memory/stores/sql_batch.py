@@ -45,10 +45,12 @@ _CHUNK: Final = 400  # ids a statement
 class Batch:
     """What a transaction has read, and what it is about to write."""
 
-    def __init__(self, database: Database, session: Session, indexes: dict[Index, int]) -> None:
+    def __init__(
+        self, database: Database, session: Session, indexes: Callable[[], dict[Index, int]]
+    ) -> None:
         self._database = database
         self._session = session
-        self._indexes = indexes
+        self._indexes = indexes  # asked for when rows are written, and not before
         self._rows: dict[Id, Row] = {}
         self._stored: set[Id] = set()  # what the table holds now
         self._changed: dict[Id, Row | None] = {}
@@ -112,11 +114,14 @@ class Batch:
         changed.clear()
 
     def _index(self, rows: Sequence[Row]) -> None:
-        covered = [row for row in rows if any(ix.covers(row.namespace) for ix in self._indexes)]
+        if not rows:
+            return
+        indexes = self._indexes()
+        covered = [row for row in rows if any(ix.covers(row.namespace) for ix in indexes)]
         if covered:
             old = [name_of(row[:2]) for row in covered if row[:2] in self._stored]
             self._run(_DELETE_ENTRIES, old)
-            self._run(_INSERT_ENTRY, [e for row in covered for e in entries(row, self._indexes)])
+            self._run(_INSERT_ENTRY, [e for row in covered for e in entries(row, indexes)])
 
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:
