@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lc_memory.aio import AsyncStore as AsyncStore
     from lc_memory.errors import BackupError as BackupError
+    from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
     from lc_memory.errors import InvalidFilter as InvalidFilter
@@ -35,13 +36,21 @@ if TYPE_CHECKING:
     from lc_memory.errors import Unsupported as Unsupported
     from lc_memory.filters import matches as matches
     from lc_memory.knowledge import Knowledge as Knowledge
+    from lc_memory.langchain.cache import LLMCache as LLMCache
     from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
+    from lc_memory.langchain.checkpointer import Checkpointer as Checkpointer
     from lc_memory.langchain.context import MemoryContext as MemoryContext
+    from lc_memory.langchain.key_value import KeyValueStore as KeyValueStore
     from lc_memory.langchain.middleware import MemoryMiddleware as MemoryMiddleware
     from lc_memory.langchain.store import LangGraphStore as LangGraphStore
+    from lc_memory.langchain.summary import Summary as Summary
     from lc_memory.langchain.tools import memory_tools as memory_tools
+    from lc_memory.langchain.window import window as window
     from lc_memory.log import Log as Log
     from lc_memory.memory import Memory as Memory
+    from lc_memory.openai_agents import AgentSession as AgentSession
+    from lc_memory.openai_items import items_of as items_of
+    from lc_memory.openai_items import messages_of as messages_of
     from lc_memory.records import ABSENT as ABSENT
     from lc_memory.records import Append as Append
     from lc_memory.records import Clear as Clear
@@ -76,27 +85,37 @@ _HOMES = {
     "lc_memory.registry": "open_store register",
     "lc_memory.schemas": "Conversation LearningProgress UserProfile",
     "lc_memory.langchain.chat_history": "ChatHistory",
+    "lc_memory.langchain.checkpointer": "Checkpointer",
     "lc_memory.langchain.store": "LangGraphStore",
+    "lc_memory.langchain.cache": "LLMCache",
+    "lc_memory.langchain.key_value": "KeyValueStore",
+    "lc_memory.langchain.summary": "Summary",
+    "lc_memory.langchain.window": "window",
+    "lc_memory.openai_agents": "AgentSession",
+    "lc_memory.openai_items": "items_of messages_of",
     "lc_memory.langchain.context": "MemoryContext",
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError Conflict CorruptStore InvalidFilter InvalidInput InvalidKey "
-        "InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError MissingExtra NewerFormat "
-        "StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage "
-        "Unsupported"
+        "BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
+        "InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError "
+        "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
+        "StoreUnavailable UnknownStorage Unsupported"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "ABSENT",
+    "AgentSession",
     "Append",
     "AsyncStore",
     "BackupError",
     "Capabilities",
     "ChatHistory",
+    "Checkpointer",
     "Clear",
+    "CommitUnknown",
     "Conflict",
     "Conversation",
     "CorruptStore",
@@ -107,8 +126,10 @@ __all__ = [
     "InvalidKey",
     "InvalidQuery",
     "InvalidValue",
+    "KeyValueStore",
     "Knowledge",
     "LCMemoryError",
+    "LLMCache",
     "LangGraphStore",
     "LearningProgress",
     "Log",
@@ -132,14 +153,18 @@ __all__ = [
     "StoreFull",
     "StoreReadOnly",
     "StoreUnavailable",
+    "Summary",
     "Touch",
     "UnknownStorage",
     "Unsupported",
     "UserProfile",
+    "items_of",
     "matches",
     "memory_tools",
+    "messages_of",
     "open_store",
     "register",
+    "window",
 ]
 
 

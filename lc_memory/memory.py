@@ -19,12 +19,18 @@ from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
 
+    from agents import SessionSettings
     from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
+    from lc_memory.langchain.checkpointer import Checkpointer
+    from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.store import LangGraphStore
+    from lc_memory.openai_agents import AgentSession
 
 T = TypeVar("T")
 
@@ -255,6 +261,40 @@ class Memory:
         from lc_memory.langchain.store import LangGraphStore
 
         return LangGraphStore(self.backend, self.bridge, self.scope, ttl=ttl, index=index)
+
+    def checkpointer(
+        self, serde: SerializerProtocol | None = None, *, keep: int | None = None
+    ) -> Checkpointer:
+        """LangGraph's ``BaseCheckpointSaver``, sync and async in one object.
+
+        ``keep``: the latest so many checkpoints of a thread stay, others are deleted.
+        """
+        from lc_memory.langchain.checkpointer import Checkpointer
+
+        return Checkpointer(self.backend, self.bridge, self.scope, serde=serde, keep=keep)
+
+    def key_value(self, namespace: Namespace | None = None) -> KeyValueStore:
+        """LangChain's ``BaseStore[str, bytes]``; stores of different namespaces share no key."""
+        from lc_memory.langchain.key_value import KeyValueStore
+
+        return KeyValueStore(self.backend, self.bridge, self.scope, namespace)
+
+    def llm_cache(self, *, ttl: float | None = None) -> LLMCache:
+        """LangChain's ``BaseCache`` of model answers, each good for ``ttl`` minutes (None: for
+        ever)."""
+        from lc_memory.langchain.cache import LLMCache
+
+        return LLMCache(self.backend, self.bridge, self.scope, ttl)
+
+    def session(
+        self,
+        session_id: str,
+        session_settings: SessionSettings | Mapping[str, Any] | None = None,
+    ) -> AgentSession:
+        """The OpenAI Agents SDK's ``Session`` of one conversation."""
+        from lc_memory.openai_agents import AgentSession
+
+        return AgentSession(self.backend, self.bridge, session_id, self.scope, session_settings)
 
     # -- async twins -----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, trim_messages
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 
 from lc_memory import Knowledge, Memory
 from lc_memory.knowledge import COURSE
@@ -91,7 +91,7 @@ class MemoryAgent(Memory):
     def stream(self, text: str, *, session_id: str | None = None) -> Iterator[str]:
         """:meth:`chat`, piece by piece as the model speaks."""
         history = self.chat_history(session_id or self.session_id)
-        turn = _Turn(history.latest(WINDOW), text)
+        turn = _Turn(history.window(max_messages=WINDOW), text)
         for mode, part in self._agent().stream(turn.input, stream_mode=turn.modes):
             yield from turn.pieces(mode, part)
         history.add_messages(turn.messages)
@@ -103,7 +103,7 @@ class MemoryAgent(Memory):
     async def astream(self, text: str, *, session_id: str | None = None) -> AsyncIterator[str]:
         """:meth:`stream` for asyncio."""
         history = self.chat_history(session_id or self.session_id)
-        turn = _Turn(await history.alatest(WINDOW), text)
+        turn = _Turn(await history.awindow(max_messages=WINDOW), text)
         agent = await asyncio.to_thread(self._agent)
         async for mode, part in agent.astream(turn.input, stream_mode=turn.modes):
             for piece in turn.pieces(mode, part):
@@ -142,9 +142,6 @@ class _Turn:
     modes: ClassVar = ["messages", "values"]
 
     def __init__(self, past: Sequence[BaseMessage], text: str) -> None:
-        past = trim_messages(  # a window begins with a question, never with half a tool call
-            list(past), max_tokens=len(past), token_counter=len, start_on="human"
-        )
         self._before = len(past)
         self.input = {"messages": [*past, HumanMessage(text, id=str(uuid.uuid4()))]}
         self.messages: list[BaseMessage] = []

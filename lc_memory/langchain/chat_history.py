@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 from lc_memory.aio import AsyncStore
 from lc_memory.errors import InvalidKey
+from lc_memory.langchain.window import TokenCounter, window
 from lc_memory.log import Log
-from lc_memory.records import Namespace, Record, check_name
+from lc_memory.openai_items import Item, items_of
+from lc_memory.records import Namespace, Query, Record, check_name
 from lc_memory.store import Store
+
+_READ: Final = 64
 
 
 class ChatHistory(BaseChatMessageHistory):
@@ -35,8 +39,8 @@ class ChatHistory(BaseChatMessageHistory):
             raise InvalidKey("session id: empty")
         self.session_id = session_id
         self.limit = limit
-        self._bridge = bridge
-        self._log = Log(store, (*scope, "messages", session_id))
+        self.bridge = bridge
+        self.log = Log(store, (*scope, "messages", session_id))
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # the base declares a field
@@ -45,15 +49,52 @@ class ChatHistory(BaseChatMessageHistory):
 
     def latest(self, limit: int | None = None) -> list[BaseMessage]:
         """The latest ``limit`` messages (None: all), oldest first."""
-        return _messages(self._log.tail(limit))
+        return messages_in(self.log.tail(limit))
+
+    def window(
+        self,
+        *,
+        max_messages: int | None = None,
+        max_tokens: int | None = None,
+        token_counter: TokenCounter | None = None,
+    ) -> list[BaseMessage]:
+        """The latest messages that fit, cut where the conversation keeps its meaning.
+
+        See :func:`~lc_memory.langchain.window.window`. Nothing is deleted, no more is read than
+        is needed, and the history's own ``limit`` does not count here.
+        """
+        size = None if max_messages is None and max_tokens is None else _READ
+        while True:
+            messages = self.latest(size)
+            whole = size is None or len(messages) < size
+            if not whole:  # from a question on, behind the system message that it all began with
+                turn = next((i for i, m in enumerate(messages) if m.type == "human"), size)
+                first = messages_in(
+                    self.log.store.find(Query(self.log.namespace, exact=True, limit=1)).records
+                )
+                messages = [*(m for m in first if m.type == "system"), *messages[turn:]]
+            found = window(
+                messages,
+                max_messages=max_messages,
+                max_tokens=max_tokens,
+                token_counter=token_counter,
+            )
+            if whole or len(found) < len(messages):
+                return found
+            size = 4 * (size or _READ)
+
+    def as_items(self, limit: int | None = None) -> list[Item]:
+        """The latest ``limit`` messages (None: all) as OpenAI's items, for an agent of the OpenAI
+        Agents SDK; see :mod:`lc_memory.openai_items`."""
+        return items_of(self.latest(limit))
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Add all messages, next to one another, in one transaction."""
-        self._log.append(map(_entry, messages))
+        self.log.append(map(_entry, messages))
 
     def clear(self) -> None:
         """Delete the session's messages."""
-        self._log.clear()
+        self.log.clear()
 
     async def aget_messages(self) -> list[BaseMessage]:
         """:attr:`messages` for asyncio."""
@@ -61,20 +102,39 @@ class ChatHistory(BaseChatMessageHistory):
 
     async def alatest(self, limit: int | None = None) -> list[BaseMessage]:
         """:meth:`latest` for asyncio."""
-        return await self._bridge.run(self.latest, limit)
+        return await self.bridge.run(self.latest, limit)
+
+    async def awindow(
+        self,
+        *,
+        max_messages: int | None = None,
+        max_tokens: int | None = None,
+        token_counter: TokenCounter | None = None,
+    ) -> list[BaseMessage]:
+        """:meth:`window` for asyncio."""
+        return await self.bridge.run(
+            self.window,
+            max_messages=max_messages,
+            max_tokens=max_tokens,
+            token_counter=token_counter,
+        )
+
+    async def aas_items(self, limit: int | None = None) -> list[Item]:
+        """:meth:`as_items` for asyncio."""
+        return await self.bridge.run(self.as_items, limit)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """:meth:`add_messages` for asyncio."""
-        ops = self._log.operations(map(_entry, messages))
+        ops = self.log.operations(map(_entry, messages))
         if ops:
-            await self._bridge.write(ops)
+            await self.bridge.write(ops)
 
     async def aclear(self) -> None:
         """:meth:`clear` for asyncio."""
-        await self._bridge.run(self.clear)
+        await self.bridge.run(self.clear)
 
     def __len__(self) -> int:
-        return len(self._log)
+        return len(self.log)
 
     def __bool__(self) -> bool:  # a history is there even when it is empty
         return True
@@ -84,5 +144,6 @@ def _entry(message: BaseMessage) -> dict[str, Any]:
     return message_to_dict(message)
 
 
-def _messages(records: Sequence[Record]) -> list[BaseMessage]:
+def messages_in(records: Sequence[Record]) -> list[BaseMessage]:
+    """The messages of a log's entries."""
     return messages_from_dict([record.value for record in records])

@@ -1,0 +1,58 @@
+"""Which checkpoints of a thread must be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from lc_memory.langchain.checkpoint_serde import Codec
+from lc_memory.langchain.checkpoint_state import State
+
+
+def outdated(
+    states: Sequence[State], keep: int, codec: Codec, ns: str | None = None
+) -> list[State]:
+    """All but the latest ``keep`` of each namespace (or of one), and what these rebuild from."""
+    by_ns = attrgetter("spot.ns")
+    kept: list[State] = []
+    for name, group in groupby(sorted(states, key=by_ns), key=by_ns):
+        found = sorted(group, key=attrgetter("id"), reverse=True)
+        kept += found if ns not in (None, name) else found[:keep]
+    wanted = {state.place for state in with_sources(kept, states, codec)}
+    return [state for state in states if state.place not in wanted]
+
+
+def with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) -> list[State]:
+    """With the ancestors that their DeltaChannels are rebuilt from: back to the nearest that
+    holds a value of each."""
+    known = {state.place: state for state in states}
+    needed: list[State] = []
+    for state in kept:
+        needed.append(state)
+        counters = state.read_metadata(codec).get("counters_since_delta_snapshot") or {}
+        missing = set(counters) - state.values.keys()
+        seen = {state.id}
+        while missing and state.parent is not None and state.parent not in seen:
+            before = known.get((state.spot.states, state.parent))
+            if before is None:
+                break
+            needed.append(before)
+            seen.add(before.id)
+            missing -= before.values.keys()
+            state = before
+    return needed
+
+
+def inner(states: Sequence[State], gone: Iterable[State], codec: Codec) -> list[State]:
+    """Checkpoints of subgraphs' runs whose surrounding checkpoints are deleted.
+
+    A subgraph with a memory of its own, whose namespace names no run, keeps it.
+    """
+    lost = {(state.spot.ns, state.id) for state in gone}
+    return [
+        state
+        for state in states
+        if ":" in state.spot.ns
+        and any(item in lost for item in (state.read_metadata(codec).get("parents") or {}).items())
+    ]

@@ -1,0 +1,157 @@
+"""Reading checkpoints: from the records of a store to what LangGraph asks for."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+)
+
+from lc_memory.errors import CorruptStore
+from lc_memory.langchain.checkpoint_serde import Codec
+from lc_memory.langchain.checkpoint_state import Spot, State, Write, writes_of
+from lc_memory.langchain.checkpoint_threads import LATEST, PAGE, Place, Threads, places
+from lc_memory.langchain.checkpoint_values import Missing, unpack
+from lc_memory.records import Query
+
+_ATTEMPTS: Final = 3
+
+
+class Reader:
+    """Reads the checkpoints of threads, with the serializer of the moment."""
+
+    def __init__(self, threads: Threads, codec: Codec) -> None:
+        self._threads = threads
+        self._codec = codec
+
+    def get(self, spot: Spot, id: str | None) -> CheckpointTuple | None:
+        """The checkpoint of that id, or the latest; None if there is none."""
+        missing: Missing | None = None
+        for _ in range(_ATTEMPTS):
+            state = self._state(spot, id)
+            if state is None:
+                return None
+            try:
+                return self._tuples([state])[0]
+            except Missing as error:  # deleted this very moment, or else damaged
+                missing = error
+        raise CorruptStore(f"a checkpoint of {spot.thread!r} is damaged: no part {missing}")
+
+    def _state(self, spot: Spot, id: str | None) -> State | None:
+        if id:
+            return self._threads.state(spot, id, self._codec)
+        return self._threads.latest(spot, self._codec)
+
+    def pages(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Iterator[list[CheckpointTuple]]:
+        found = self._states(config)
+        until = get_checkpoint_id(before) if before else None
+        if until:
+            found = (state for state in found if state.id < until)
+        if filter:
+            found = (state for state in found if _fits(state.read_metadata(self._codec), filter))
+        found = islice(found, limit)
+        while states := list(islice(found, PAGE)):
+            try:
+                yield self._tuples(states)
+            except Missing:  # one was deleted meanwhile
+                one = (self.get(state.spot, state.id) for state in states)
+                yield [each for each in one if each is not None]
+
+    def _states(self, config: RunnableConfig | None) -> Iterator[State]:
+        """The stored checkpoints of the config, by id, descending."""
+        if config is None:
+            namespaces = self._threads.namespaces()
+        else:
+            spot, id = Spot.of(self._threads.root, config), get_checkpoint_id(config)
+            if config["configurable"].get("checkpoint_ns") is not None:
+                namespaces = [spot.states]
+            else:
+                namespaces = self._threads.namespaces(spot)
+            if id:
+                records = self._threads.store.read([(namespace, id) for namespace in namespaces])
+                return (State.of(record, self._codec) for record in records if record is not None)
+        queries = [Query(namespace, exact=True, order=LATEST) for namespace in namespaces]
+        each = (self._threads.store.records(query, PAGE) for query in queries)
+        merged = heapq.merge(*each, key=attrgetter("key"), reverse=True)
+        return (State.of(record, self._codec) for record in merged)
+
+    def _tuples(self, states: list[State]) -> list[CheckpointTuple]:
+        """Checkpoints with the values of their channels and their writes. Raises Missing."""
+        writes = [self._writes(state) for state in states]
+        wanted = [*places(states)]
+        for state, pending in zip(states, writes, strict=True):
+            wanted += ((state.spot, write.reference) for write in pending)
+        fetched = self._threads.fetch(wanted, self._codec)
+        return [
+            CheckpointTuple(
+                state.spot.config(state.id),
+                self._checkpoint(state, fetched),
+                state.read_metadata(self._codec),
+                state.spot.config(state.parent) if state.parent else None,
+                [(w.task, w.channel, unpack(w.reference, self._codec, fetched)) for w in pending],
+            )
+            for state, pending in zip(states, writes, strict=True)
+        ]
+
+    def _writes(self, state: State) -> list[Write]:
+        """The pending writes of a checkpoint, in the order that they are applied in."""
+        query = Query(state.spot.writes(state.id), exact=True)
+        found = self._threads.store.find(query).records
+        return sorted(write for record in found for write in writes_of(record, self._codec))
+
+    def _checkpoint(self, state: State, fetched: Mapping[str, bytes]) -> Checkpoint:
+        checkpoint: Checkpoint = self._codec.load(state.checkpoint)
+        checkpoint["channel_values"] = {
+            channel: unpack(reference, self._codec, fetched)
+            for channel, (_, reference) in state.values.items()
+        }
+        return checkpoint
+
+    def history(
+        self, spot: Spot, id: str | None, channels: Sequence[str]
+    ) -> dict[str, DeltaChannelHistory]:
+        """The ancestors' writes to each channel since the nearest that holds a value of it."""
+        state = self._state(spot, id)
+        seeds: dict[str, Place] = {}
+        writes: dict[str, list[Write]] = {channel: [] for channel in channels}
+        for ancestor in self._threads.ancestors(state, self._codec) if state else ():
+            left = writes.keys() - seeds.keys()
+            if not left:
+                break
+            pending = self._writes(ancestor)
+            for channel in left:
+                writes[channel][:0] = [each for each in pending if each.channel == channel]
+                if channel in ancestor.values:
+                    seeds[channel] = spot, ancestor.values[channel][1]
+        found = [(spot, each.reference) for some in writes.values() for each in some]
+        fetched = self._threads.fetch([*seeds.values(), *found], self._codec)
+        history: dict[str, DeltaChannelHistory] = {}
+        for channel, some in writes.items():
+            values = [unpack(each.reference, self._codec, fetched) for each in some]
+            tasks = [each.task for each in some]
+            history[channel] = {
+                "writes": [(task, channel, v) for task, v in zip(tasks, values, strict=True)]
+            }
+            if channel in seeds:
+                history[channel]["seed"] = unpack(seeds[channel][1], self._codec, fetched)
+        return history
+
+
+def _fits(metadata: CheckpointMetadata, wanted: Mapping[str, Any]) -> bool:
+    return all(metadata.get(name) == value for name, value in wanted.items())

@@ -1,0 +1,192 @@
+"""How checkpoints become bytes, and which bytes become objects again."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import ormsgpack
+from langchain_core import messages
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from lc_memory.errors import CorruptStore
+
+#: An object as a serializer wrote it: what kind of bytes, and the bytes.
+Dumped: TypeAlias = tuple[str, bytes]
+
+_KEYS: Final = ormsgpack.OPT_NON_STR_KEYS
+#: Plain data only: anything else is refused, and left to the serializer.
+_PLAIN: Final = (
+    _KEYS
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+_MESSAGE: Final = "message"
+#: The message types by name, each with the names of its fields.
+_MESSAGES: Final = {
+    kind.__name__: (kind, frozenset(kind.model_fields))
+    for kind in (getattr(messages, name) for name in messages.__all__)
+    if isinstance(kind, type) and issubclass(kind, BaseMessage)
+}
+#: What the serializer of LangGraph writes. It would also read JSON that names constructors,
+#: which nothing here ever wrote.
+_KINDS: Final = frozenset({"null", "bytes", "bytearray", "msgpack", _MESSAGE})
+
+_set: Final = object.__setattr__
+_RAW, _ZIPPED, _SEALED = b"\0", b"\1", b"\2"
+_WORTH_ZIPPING: Final = 4096  # less of it costs more time than it saves space
+_PLACE_BYTES: Final = 16
+
+
+def strict_serializer() -> JsonPlusSerializer:
+    """LangGraph's serializer, reviving only what cannot do harm: LangChain's messages and
+    documents, LangGraph's own types, and the plain ones of the standard library."""
+    return JsonPlusSerializer(allowed_msgpack_modules=None)
+
+
+class Codec:
+    """A serializer, and what storing its output takes: framing, compression, a place.
+
+    Under an ``EncryptedSerializer`` everything is encrypted as a whole, together with the place
+    it is stored at: a ciphertext moved elsewhere, or bytes that are not encrypted, are refused.
+    """
+
+    def __init__(self, serde: SerializerProtocol) -> None:
+        self.serde = serde
+        # Its bytes differ every time: what is new is told by what they are made from.
+        self._cipher = serde.cipher if type(serde) is EncryptedSerializer else None
+        self._inner = serde.serde if type(serde) is EncryptedSerializer else serde
+        self._known = type(self._inner) is JsonPlusSerializer
+        self._kinds = _KINDS | ({"pickle"} if getattr(self._inner, "pickle_fallback", 0) else set())
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is stored, names of parts included, must tell nothing."""
+        return self._cipher is not None
+
+    def dump(self, value: Any) -> Dumped:
+        """The value as bytes. Raises what the serializer raises for what it cannot write."""
+        if self._known and isinstance(value, BaseMessage):
+            plain = _dump_message(value)
+            if plain is not None:
+                return _MESSAGE, plain
+        return self._inner.dumps_typed(value)
+
+    def load(self, dumped: Dumped) -> Any:
+        """The inverse of :meth:`dump`. Raises CorruptStore for a kind that it never writes."""
+        kind, data = dumped
+        if kind == _MESSAGE and self._known:
+            return _load_message(data)
+        if self._known and kind not in self._kinds:
+            raise CorruptStore(f"a checkpoint holds a value of kind {kind!r}: not ours")
+        return self._inner.loads_typed(dumped)
+
+    def seal(self, data: bytes, place: str) -> bytes:
+        """The bytes as they are stored at a place."""
+        if self._cipher is not None:
+            name, hidden = self._cipher.encrypt(_mark(place) + _zip(data))
+            return _SEALED + ormsgpack.packb((name, hidden))
+        return _zip(data)
+
+    def open(self, stored: bytes, place: str) -> bytes:
+        """The inverse of :meth:`seal`. Raises CorruptStore unless it was stored at that place."""
+        if (stored[:1] == _SEALED) != self.encrypts:
+            state = "is not encrypted" if self.encrypts else "is encrypted, and no key was given"
+            raise CorruptStore(f"what is stored at {place!r} {state}")
+        if self._cipher is None:
+            return _unzip(stored)
+        try:
+            name, hidden = ormsgpack.unpackb(stored[1:])
+            shown = self._cipher.decrypt(name, hidden)
+        except Exception as error:
+            raise CorruptStore(
+                f"what is stored at {place!r} cannot be decrypted: another key, or damaged"
+            ) from error
+        if shown[:_PLACE_BYTES] != _mark(place):
+            raise CorruptStore(f"what is stored at {place!r} was encrypted for another place")
+        return _unzip(shown[_PLACE_BYTES:])
+
+
+def frame(value: Any) -> bytes:
+    """Dumped values, numbers and names in lists and dicts, as bytes."""
+    return ormsgpack.packb(value, option=_KEYS)
+
+
+def unframe(data: bytes) -> Any:
+    """The inverse of :func:`frame`; makes nothing but plain data. Raises CorruptStore."""
+    try:
+        return ormsgpack.unpackb(data, option=_KEYS)
+    except ValueError as error:
+        raise CorruptStore(f"a checkpoint's bytes are not what was written: {error}") from error
+
+
+def digest(data: bytes | Iterable[bytes], key: bytes = b"") -> str:
+    """A name for the bytes that no others have; without the key it tells nothing of them."""
+    made = hashlib.blake2b(digest_size=16, key=key)
+    for piece in (data,) if isinstance(data, bytes) else data:
+        made.update(piece)
+    return urlsafe_b64encode(made.digest()).decode().rstrip("=")
+
+
+def _mark(place: str) -> bytes:
+    marked = place.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(marked, digest_size=_PLACE_BYTES).digest()
+
+
+def _zip(data: bytes) -> bytes:
+    if len(data) >= _WORTH_ZIPPING:
+        zipped = zlib.compress(data, 1)
+        if len(zipped) < len(data) * 0.9:
+            return _ZIPPED + zipped
+    return _RAW + data
+
+
+def _unzip(stored: bytes) -> bytes:
+    if stored[:1] == _RAW:
+        return stored[1:]
+    try:
+        if stored[:1] == _ZIPPED:
+            return zlib.decompress(stored[1:])
+    except zlib.error as error:
+        raise CorruptStore(f"a checkpoint's bytes are damaged: {error}") from error
+    raise CorruptStore("a checkpoint's bytes are not what was written")
+
+
+# Messages are most of what agents checkpoint. Their fields are written as they are, and put back
+# without validating them again, which takes a sixth of the serializer's time.
+
+
+def _dump_message(message: BaseMessage) -> bytes | None:
+    """The message's fields; None if they are not all plain data."""
+    name, fields = type(message).__name__, message.__dict__
+    kind, names = _MESSAGES.get(name, (None, ()))
+    if type(message) is not kind or len(fields) != len(names) or message.__pydantic_private__:
+        return None
+    try:
+        return ormsgpack.packb((name, fields, message.__pydantic_extra__ or {}), option=_PLAIN)
+    except ormsgpack.MsgpackEncodeError:
+        return None
+
+
+def _load_message(data: bytes) -> BaseMessage:
+    name, fields, extra = unframe(data)
+    if name not in _MESSAGES:
+        raise CorruptStore(f"a checkpoint holds a message of type {name!r}, which is none")
+    kind, names = _MESSAGES[name]
+    if fields.keys() != names:  # of another version of LangChain
+        return kind(**fields, **extra)
+    message = kind.__new__(kind)
+    _set(message, "__dict__", fields)
+    _set(message, "__pydantic_fields_set__", set(fields))
+    _set(message, "__pydantic_extra__", extra)
+    _set(message, "__pydantic_private__", None)
+    return message

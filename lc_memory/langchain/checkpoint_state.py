@@ -1,0 +1,159 @@
+"""The records that checkpoints are kept in: where they lie, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointMetadata
+
+from lc_memory.errors import InvalidKey
+from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, unframe
+from lc_memory.langchain.checkpoint_values import Reference
+from lc_memory.records import Clear, Delete, Id, Namespace, Op, Put, Record, Seen
+
+#: The kinds of records that a thread has, besides its head.
+KINDS: Final = ("states", "writes", "parts")
+
+_LONGEST: Final = 128  # bytes of a label; there are to be several in a namespace
+
+
+class Spot(NamedTuple):
+    """A thread, and a namespace of checkpoints in it."""
+
+    root: Namespace
+    thread: str
+    ns: str
+
+    @classmethod
+    def of(cls, root: Namespace, config: RunnableConfig) -> Spot:
+        """Where the config points to. Raises InvalidKey if it names no thread."""
+        named = config.get("configurable", {})
+        if named.get("thread_id") is None:
+            raise InvalidKey("config: give {'configurable': {'thread_id': ...}}")
+        return cls(root, str(named["thread_id"]), str(named.get("checkpoint_ns") or ""))
+
+    @property
+    def states(self) -> Namespace:
+        return (*self.root, "states", label(self.thread), label(self.ns))
+
+    @property
+    def parts(self) -> Namespace:
+        return (*self.root, "parts", label(self.thread))
+
+    @property
+    def head(self) -> Id:
+        """The record that each write of parts replaces: nobody adds to what another cleans up."""
+        return (*self.root, "threads"), label(self.thread)
+
+    def writes(self, checkpoint_id: str) -> Namespace:
+        return (*self.root, "writes", label(self.thread), label(self.ns), checkpoint_id)
+
+    def config(self, checkpoint_id: str) -> RunnableConfig:
+        named = {"thread_id": self.thread, "checkpoint_ns": self.ns, "checkpoint_id": checkpoint_id}
+        return {"configurable": named}
+
+    def clear(self) -> list[Op]:
+        """The batch that deletes the whole thread."""
+        kinds = [Clear((*self.root, kind, label(self.thread))) for kind in KINDS]
+        return [*kinds, Delete(*self.head)]
+
+
+@lru_cache(maxsize=4096)
+def label(name: str) -> str:
+    """The name as a label of namespaces; a digest stands for what no store could keep."""
+    try:
+        fits = len(name.encode()) <= _LONGEST and "\0" not in name and name[:1] != "#"
+    except UnicodeEncodeError:  # half of a surrogate pair
+        fits = False
+    return name if fits else "#" + digest(name.encode("utf-8", "surrogatepass"))
+
+
+def place(id: Id) -> str:
+    """What a record's encryption is bound to: its id, but for the user's scope."""
+    namespace, key = id
+    return "\0".join((*namespace, key))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A checkpoint as it is stored: the values of its channels are references."""
+
+    spot: Spot
+    id: str
+    parent: str | None
+    checkpoint: Dumped
+    metadata: Dumped
+    values: Mapping[str, tuple[Any, Reference]]  # the version and the value, by channel
+
+    @property
+    def place(self) -> Id:
+        return self.spot.states, self.id
+
+    @property
+    def references(self) -> Iterable[Reference]:
+        return (reference for _, reference in self.values.values())
+
+    def read_metadata(self, codec: Codec) -> CheckpointMetadata:
+        metadata: CheckpointMetadata = codec.load(self.metadata)
+        return metadata
+
+    def put(self, codec: Codec, run: str | None) -> Put:
+        """What stores it; ``run`` is a name of the run it belongs to."""
+        data = frame((self.checkpoint, self.metadata, self.parent, self.values))
+        value: dict[str, Any] = {"state": codec.seal(data, place(self.place))}
+        for name, text in (("thread", self.spot.thread), ("ns", self.spot.ns)):
+            if label(text) != text:
+                value[name] = text
+        if run is not None:
+            value["run"] = run
+        return Put(*self.place, value)
+
+    @classmethod
+    def of(cls, record: Record, codec: Codec) -> State:
+        *root, _, thread, ns = record.namespace
+        spot = Spot(tuple(root), record.value.get("thread", thread), record.value.get("ns", ns))
+        data = codec.open(record.value["state"], place(record.id))
+        checkpoint, metadata, parent, values = unframe(data)
+        return cls(spot, record.key, parent, tuple(checkpoint), tuple(metadata), values)
+
+
+class Write(NamedTuple):
+    """A pending write as it is stored."""
+
+    path: str
+    task: str
+    idx: int
+    channel: str
+    reference: Reference
+
+
+def put_writes(
+    spot: Spot,
+    checkpoint_id: str,
+    writes: Sequence[Write],
+    parts: Collection[str],
+    codec: Codec,
+    held: Seen,
+) -> Put:
+    """What stores the writes of one task in the place of those that are held; ``parts`` are
+    those that hold the large ones."""
+    task = writes[0].task
+    id = spot.writes(checkpoint_id), label(task)
+    data = frame([(path, idx, channel, kept) for path, _, idx, channel, kept in writes])
+    value: dict[str, Any] = {"writes": codec.seal(data, place(id))}
+    if label(task) != task:
+        value["task"] = task
+    if parts:
+        value["parts"] = sorted(parts)
+    return Put(*id, value, replacing=held)
+
+
+def writes_of(record: Record, codec: Codec) -> list[Write]:
+    """The writes that a record holds."""
+    task = record.value.get("task", record.key)
+    held = unframe(codec.open(record.value["writes"], place(record.id)))
+    return [Write(path, task, idx, channel, kept) for path, idx, channel, kept in held]

@@ -1,0 +1,260 @@
+"""The checkpoints of threads in a store: writing and deleting them so that no part is lost.
+
+Parts are shared by the checkpoints of a thread. A write that relies on parts which are there, and
+a deletion that removes those nobody needs, must not overtake each other, in whatever process: both
+replace the thread's *head*, on the condition that it is still the one they knew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, TypeAlias
+
+from lc_memory.errors import Conflict
+from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
+from lc_memory.langchain.checkpoint_state import KINDS, Spot, State, label, place
+from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
+from lc_memory.records import ABSENT, Clear, Delete, Id, Namespace, Op, Order, Put, Query, Seen
+from lc_memory.store import RETRIES, Store
+
+LATEST: Final = Order("key", descending=True)
+_THREADS: Final = 256  # remembered at once
+_STATES: Final = 16  # of each
+PAGE: Final = 50
+
+#: A value, and the thread that it belongs to.
+Place: TypeAlias = tuple[Spot, Reference]
+
+#: Says of the checkpoints of a thread which ones are to be deleted.
+Choice: TypeAlias = Callable[[Sequence[State]], Iterable[State]]
+
+
+@dataclass(slots=True)
+class _Thread:
+    """What is remembered of a thread: it holds for as long as the head is the one stored."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    head: Seen | None = None
+    states: OrderedDict[Id, State] = field(default_factory=OrderedDict)
+
+    def forget(self) -> None:
+        self.head = None
+        self.states.clear()
+
+    def remember(self, state: State) -> None:
+        self.states[state.place] = state
+        if len(self.states) > _STATES:
+            self.states.popitem(last=False)
+
+
+class Threads:
+    """The threads of checkpoints under a root namespace."""
+
+    def __init__(self, store: Store, root: Namespace) -> None:
+        self.store = store
+        self.root = root
+        self.shelf = Shelf(store)
+        self._known: OrderedDict[Id, _Thread] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _secret(self) -> tuple[Namespace, str]:
+        return (*self.root, "keys"), "parts"
+
+    def key(self, codec: Codec) -> bytes:
+        """What the digests of parts are made with, so that under encryption they tell nothing."""
+        if not codec.encrypts:
+            return b""
+        with self._lock:
+            found: bytes | None = self.__dict__.get("_key")
+        if found is None:
+            found = self._read_key(codec)
+            with self._lock:
+                self.__dict__["_key"] = found
+        return found
+
+    def _read_key(self, codec: Codec) -> bytes:
+        made = codec.seal(frame(secrets.token_bytes(32)), place(self._secret))
+        try:
+            record = self.store.get(*self._secret) or self.store.put(
+                *self._secret, {"key": made}, replacing=ABSENT
+            )
+        except Conflict:  # another process was first
+            return self._read_key(codec)
+        key: bytes = unframe(codec.open(record.value["key"], place(self._secret)))
+        return key
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def namespaces(self, spot: Spot | None = None) -> list[Namespace]:
+        """The namespaces that hold states: of all threads, or of one."""
+        prefix = (*self.root, "states") if spot is None else spot.states[:-1]
+        return self.store.namespaces(prefix)
+
+    def latest(self, spot: Spot, codec: Codec) -> State | None:
+        """The state of the greatest id."""
+        query = Query(spot.states, exact=True, order=LATEST, limit=1)
+        found = self.store.find(query).records
+        return State.of(found[0], codec) if found else None
+
+    def state(self, spot: Spot, id: str, codec: Codec) -> State | None:
+        record = self.store.get(spot.states, id)
+        return None if record is None else State.of(record, codec)
+
+    def ancestors(self, state: State, codec: Codec) -> Iterator[State]:
+        """The states before this one, the nearest first."""
+        seen = {state.id}
+        while state.parent is not None and state.parent not in seen:
+            seen.add(state.parent)
+            before = self.state(state.spot, state.parent, codec)
+            if before is None:
+                return
+            yield before
+            state = before
+
+    def older(self, wanted: Iterable[Place], codec: Codec) -> dict[str, bytes]:
+        """The parts that say which parts there are. Raises Missing."""
+        ids = [(spot.parts, name) for spot, value in wanted for name in older_parts(value)]
+        return self.shelf.fetch(codec, ids) if ids else {}
+
+    def fetch(self, wanted: Sequence[Place], codec: Codec) -> dict[str, bytes]:
+        """All parts of these values. Raises Missing."""
+        older = self.older(wanted, codec)
+        ids = [(spot.parts, name) for spot, value in wanted for name in parts_of(value, older)]
+        return self.shelf.fetch(codec, ids) if ids else {}
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def thread(self, spot: Spot) -> _Thread:
+        with self._lock:
+            head = spot.head
+            known = self._known.get(head) or self._known.setdefault(head, _Thread())
+            self._known.move_to_end(head)
+            if len(self._known) > _THREADS:
+                self._known.popitem(last=False)
+        return known
+
+    def begin(self, spot: Spot, known: _Thread) -> Seen:
+        """The thread's head; what is read after it holds if the head is still there later."""
+        if known.head is None:
+            known.states.clear()
+            known.head = self.store.get(*spot.head) or ABSENT
+        return known.head
+
+    def recall(self, spot: Spot, id: str, codec: Codec) -> State | None:
+        """A state, as it is remembered since :meth:`begin`, or else read."""
+        known = self.thread(spot)
+        found = known.states.get((spot.states, id)) or self.state(spot, id, codec)
+        if found is not None:
+            known.remember(found)
+        return found
+
+    def write(self, spot: Spot, ops: Sequence[Op]) -> None:
+        """Write a batch unless somebody wrote or deleted parts since :meth:`begin`: Conflict."""
+        known = self.thread(spot)
+        with known.lock:
+            head = Put(*spot.head, {}, replacing=self.begin(spot, known))
+            try:
+                known.head = self.store.write([*ops, head])[-1]
+            except BaseException:
+                known.forget()
+                raise
+
+    def delete(self, spot: Spot, choose: Choice, codec: Codec, *, sweep: bool = True) -> None:
+        """Delete the chosen checkpoints, their writes, and the parts that nobody needs then.
+
+        Without ``sweep`` only the parts of what is deleted are looked at.
+        """
+        known = self.thread(spot)
+        with known.lock:
+            for _ in range(RETRIES):
+                known.forget()
+                self.begin(spot, known)
+                try:
+                    ops = self._deletion(spot, choose, codec, sweep)
+                    if ops:
+                        self.write(spot, ops)
+                        known.states.clear()
+                    return
+                except (Conflict, Missing):
+                    continue
+        raise busy(spot)
+
+    def _deletion(self, spot: Spot, choose: Choice, codec: Codec, sweep: bool) -> list[Op]:
+        states = self.states(spot, codec)
+        doomed = {state.place: state for state in choose(states)}
+        kept = [state for state in states if state.place not in doomed]
+        fetched = self.older(places(states), codec)
+        needed = _parts(kept, fetched) | self._needed_by_writes(spot, doomed.values())
+        held = self._held_parts(spot) if sweep else _parts(doomed.values(), fetched)
+        ops: list[Op] = []
+        for state in doomed.values():
+            ops += [Delete(*state.place), Clear(state.spot.writes(state.id))]
+        return ops + [Delete(spot.parts, name) for name in sorted(held - needed)]
+
+    def copy(self, source: Spot, target: Spot, codec: Codec) -> None:
+        """Write everything of one thread to another; the parts keep their names."""
+        for _ in range(RETRIES):
+            head = self.store.get(*source.head)
+            ops = [put for kind in KINDS for put in self._copies(kind, source, target, codec)]
+            if self.store.get(*source.head) != head:  # it may have lost parts meanwhile
+                continue
+            try:
+                return self.write(target, ops) if ops else None
+            except Conflict:
+                continue
+        raise busy(source)
+
+    def _copies(self, kind: str, source: Spot, target: Spot, codec: Codec) -> Iterator[Put]:
+        at = len(self.root) + 1
+        for record in self.store.records(Query((*self.root, kind, label(source.thread))), PAGE):
+            start, rest = record.namespace[:at], record.namespace[at + 1 :]
+            id = ((*start, label(target.thread), *rest), record.key)
+            value = {name: held for name, held in record.value.items() if name != "thread"}
+            if kind == "states" and label(target.thread) != target.thread:
+                value["thread"] = target.thread
+            for name in ("state", "writes"):
+                if name in value:
+                    value[name] = codec.seal(codec.open(value[name], place(record.id)), place(id))
+            yield Put(*id, value)
+
+    def states(self, spot: Spot, codec: Codec) -> list[State]:
+        """All states of the thread, whatever their namespace."""
+        query = Query(spot.states[:-1])
+        return [State.of(record, codec) for record in self.store.records(query, PAGE)]
+
+    def _held_parts(self, spot: Spot) -> set[str]:
+        query = Query(spot.parts, exact=True)
+        return {record.key for record in self.store.records(query, PAGE)}
+
+    def _needed_by_writes(self, spot: Spot, doomed: Iterable[State]) -> set[str]:
+        gone = {state.spot.writes(state.id) for state in doomed}
+        query = Query(spot.writes("")[:-2], {"parts": {"$exists": True}})
+        return {
+            name
+            for record in self.store.records(query, PAGE)
+            if record.namespace not in gone
+            for name in record.value["parts"]
+        }
+
+
+def _parts(states: Iterable[State], fetched: dict[str, bytes]) -> set[str]:
+    return {
+        name
+        for state in states
+        for reference in state.references
+        for name in parts_of(reference, fetched)
+    }
+
+
+def places(states: Iterable[State]) -> Iterator[Place]:
+    return ((state.spot, reference) for state in states for reference in state.references)
+
+
+def busy(spot: Spot) -> Conflict:
+    return Conflict(f"thread {spot.thread!r} is changed by others all the time")

@@ -1,0 +1,229 @@
+"""How the values of channels are kept, so that checkpoints share what they have in common.
+
+Small values stand in the checkpoint's own record. Larger ones are *parts*, records of their own
+that are named by a digest of what they hold. A list is cut into chunks of consecutive items; a
+longer list, made by appending, keeps the chunks and adds to their end:
+
+    record of the checkpoint    [chunk 16 kB] [chunk 4 kB] [chunk 1 kB] item item
+                                     └ a part      └ a part     └ a part  └ in the record itself
+
+When the items at the end have come to a chunk, or four chunks to the next size, they become one.
+So an item is written once for each of the few sizes, whatever the length of the list, and a list
+is read in as many parts as it has sizes, and one more for each 16 kB.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final, TypeAlias
+
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from lc_memory.errors import CorruptStore
+from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, unframe
+from lc_memory.records import Namespace, Put
+from lc_memory.store import Store
+
+#: Where a value is kept, first the kind: ``["value", kind, bytes]`` here; ``["parts", kind,
+#: digests]`` in the parts put together; ``["list", older, chunks, items]``: see :func:`pack`;
+#: ``["delta", reference]``: a snapshot of a DeltaChannel.
+Reference: TypeAlias = list[Any]
+
+#: How many items, how many bytes, and the digests of the parts (several for a very large one).
+Chunk: TypeAlias = tuple[int, int, list[str]]
+
+SMALL: Final = 2048  # bytes that stand in the checkpoint's record
+_FAN: Final = 4  # so many chunks of a size become one of the next
+_GRADES: Final = 2
+_FULL: Final = SMALL // 2 * _FAN**_GRADES  # a chunk of so many bytes is left as it is
+PIECE: Final = 1 << 20  # the most bytes of one part: databases have limits
+_LISTED: Final = 8  # so many full chunks are named by a part, not in the record
+_CACHED: Final = 16 << 20  # bytes
+
+
+class Missing(Exception):
+    """A part is not there (any more)."""
+
+
+class Parts:
+    """The parts of one thread: those that are there, and those that a write adds."""
+
+    def __init__(self, codec: Codec, key: bytes, known: Collection[str] = ()) -> None:
+        self.codec = codec
+        self.key = key
+        self.known = known
+        self.added: dict[str, bytes] = {}
+
+    def add(self, data: bytes) -> list[str]:
+        """Have the bytes kept; returns the digests of the parts that hold them."""
+        digests = []
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            name = digest(piece, self.key)
+            if name not in self.known:
+                self.added[name] = piece
+            digests.append(name)
+        return digests
+
+    def puts(self, namespace: Namespace) -> list[Put]:
+        """What writes the added ones."""
+        return [
+            Put(namespace, name, {"part": self.codec.seal(data, name)})
+            for name, data in self.added.items()
+        ]
+
+
+class Shelf:
+    """Reads parts, and keeps the latest ones at hand: what a digest names never changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def fetch(self, codec: Codec, wanted: Iterable[tuple[Namespace, str]]) -> dict[str, bytes]:
+        """The bytes of the parts, by their digests. Raises Missing if one is not there."""
+        found: dict[str, bytes] = {}
+        absent: dict[str, Namespace] = {}
+        with self._lock:
+            for namespace, name in wanted:
+                kept = self._kept.get(name)
+                if kept is None:
+                    absent[name] = namespace
+                else:
+                    self._kept.move_to_end(name)
+                    found[name] = kept
+        if absent:
+            ids = [(namespace, name) for name, namespace in absent.items()]
+            for id, record in zip(ids, self._store.read(ids), strict=True):
+                if record is None:
+                    raise Missing(id[1])
+                found[id[1]] = codec.open(record.value["part"], id[1])
+            self.keep({name: found[name] for name in absent})
+        return found
+
+    def keep(self, parts: Mapping[str, bytes]) -> None:
+        """Have these at hand; the least recently used make room."""
+        with self._lock:
+            for name, data in parts.items():
+                if len(data) <= _CACHED // 16 and name not in self._kept:
+                    self._kept[name] = data
+                    self._size += len(data)
+            while self._size > _CACHED:
+                self._size -= len(self._kept.popitem(last=False)[1])
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+def pack(
+    value: Any, codec: Codec, parts: Parts, before: Sequence[Chunk] = (), small: int = SMALL
+) -> Reference:
+    """Where the value is kept; ``before`` are the chunks of the list that it was, and ``small``
+    is how many bytes may stand in the record."""
+    if type(value) is _DeltaSnapshot:
+        return ["delta", pack(value.value, codec, parts, before, small)]
+    if type(value) is list:
+        return _pack_list([codec.dump(item) for item in value], parts, before, small)
+    kind, data = codec.dump(value)
+    if len(data) <= small:
+        return ["value", kind, data]
+    return ["parts", kind, parts.add(data)]
+
+
+def _pack_list(items: list[Dumped], parts: Parts, before: Sequence[Chunk], small: int) -> Reference:
+    chunks: list[tuple[int, bytes]] = []
+    start = 0
+    for count, _, _ in before:  # what did not change comes to the same digests
+        if start + count > len(items):
+            break
+        chunks.append((count, frame(items[start : start + count])))
+        start += count
+    end, size = start, sum(len(data) for _, data in items[start:])
+    while size > small:  # the last items, which may yet change, stay in the record
+        held = 0
+        while size > small // 2 and held < max(_FULL, small):
+            added = len(items[end][1])
+            held, size, end = held + added, size - added, end + 1
+        chunks.append((end - start, frame(items[start:end])))
+        start = end
+    for grade in range(_GRADES):
+        _merge(chunks, grade, items[:start])
+    made: list[Chunk] = [(count, len(data), parts.add(data)) for count, data in chunks]
+    full = list(takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made))
+    cut = len(full) // _LISTED * _LISTED
+    return ["list", parts.add(frame(full[:cut])) if cut else None, made[cut:], items[start:]]
+
+
+def _merge(chunks: list[tuple[int, bytes]], grade: int, items: list[Dumped]) -> None:
+    """Make one of the last chunks if there are enough of a size; ``items`` are what all hold."""
+    last = list(takewhile(lambda chunk: _grade(len(chunk[1])) <= grade, reversed(chunks)))
+    if sum(_grade(len(data)) == grade for _, data in last) >= _FAN:
+        count = sum(count for count, _ in last)
+        chunks[-len(last) :] = [(count, frame(items[-count:]))]
+
+
+def _grade(size: int) -> int:
+    """Which of the sizes a chunk is of, from 0 to _GRADES (full)."""
+    return (size >= _FULL // _FAN) + (size >= _FULL)
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def chunks_of(reference: Reference | None, fetched: Mapping[str, bytes]) -> list[Chunk]:
+    """The chunks of a list; of anything else none."""
+    if reference is None or reference[0] not in ("list", "delta"):
+        return []
+    if reference[0] == "delta":
+        return chunks_of(reference[1], fetched)
+    _, older, chunks, _ = reference
+    known = [] if older is None else unframe(b"".join(fetched[name] for name in older))
+    return [*known, *chunks]
+
+
+def older_parts(reference: Reference) -> list[str]:
+    """The parts that must be fetched before one can tell which others there are."""
+    if reference[0] == "delta":
+        return older_parts(reference[1])
+    return reference[1] or [] if reference[0] == "list" else []
+
+
+def in_parts(reference: Reference) -> bool:
+    """Whether the value, or some of it, is kept in parts."""
+    if reference[0] == "delta":
+        return in_parts(reference[1])
+    return reference[0] == "parts" or bool(
+        reference[0] == "list" and (reference[1] or reference[2])
+    )
+
+
+def parts_of(reference: Reference, fetched: Mapping[str, bytes]) -> Iterator[str]:
+    """All parts that hold a value; ``fetched`` has its :func:`older_parts`."""
+    if reference[0] == "parts":
+        yield from reference[2]
+    yield from older_parts(reference)
+    for _, _, digests in chunks_of(reference, fetched):
+        yield from digests
+
+
+def unpack(reference: Reference, codec: Codec, fetched: Mapping[str, bytes]) -> Any:
+    """The value, from its parts."""
+    match reference:
+        case ["value", kind, data]:
+            return codec.load((kind, data))
+        case ["parts", kind, digests]:
+            return codec.load((kind, b"".join(fetched[name] for name in digests)))
+        case ["delta", inner]:
+            return _DeltaSnapshot(unpack(inner, codec, fetched))
+        case ["list", _, _, items]:
+            value: list[Any] = []
+            for _, _, digests in chunks_of(reference, fetched):
+                held = unframe(b"".join(fetched[name] for name in digests))
+                value += [codec.load((kind, data)) for kind, data in held]
+            return value + [codec.load((kind, data)) for kind, data in items]
+    raise CorruptStore(f"a checkpoint holds a value of form {reference[0]!r}: not ours")

@@ -1,0 +1,385 @@
+"""LangGraph's checkpoints (``BaseCheckpointSaver``) over a store."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from lc_memory.aio import AsyncStore
+from lc_memory.errors import Conflict, InvalidQuery
+from lc_memory.langchain.checkpoint_pruning import inner, outdated
+from lc_memory.langchain.checkpoint_reading import Reader
+from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
+from lc_memory.langchain.checkpoint_state import Spot, State, Write, put_writes, writes_of
+from lc_memory.langchain.checkpoint_threads import PAGE, Threads, busy, places
+from lc_memory.langchain.checkpoint_values import (
+    PIECE,
+    Chunk,
+    Missing,
+    Parts,
+    Reference,
+    chunks_of,
+    in_parts,
+    pack,
+    parts_of,
+)
+from lc_memory.records import ABSENT, Namespace, Query, Record, Seen, check_namespace
+from lc_memory.store import RETRIES, Store
+
+
+class Checkpointer(BaseCheckpointSaver[int]):
+    """The states of graphs, for ``compile(checkpointer=...)`` and for direct use.
+
+    One object serves sync and async callers, from any number of threads and event loops, over
+    any store. It is over an open memory and lives as long: there is nothing to close.
+
+    What ``put`` stores is one atomic write. Checkpoints of a thread share the values that they
+    have in common, lists by chunks of their items: a turn costs what it added, however long the
+    conversation is. ``keep`` bounds a thread: after each ``put`` the latest so many checkpoints
+    of its namespace are kept (and those that a DeltaChannel is rebuilt from), others deleted.
+
+    ``serde`` is by default LangGraph's serializer with a strict allow-list: LangChain's messages
+    and documents, LangGraph's own types and the standard library's plain ones come back as
+    objects, and what else was stored as its data. Allow your own classes by
+    ``JsonPlusSerializer(allowed_msgpack_modules=[MyClass])``. With an ``EncryptedSerializer`` all
+    values, metadata and pending writes are encrypted, and bound to their place; the ids of
+    threads, namespaces, checkpoints and tasks are not, nor the times.
+
+    Errors: InvalidKey for a config without a thread or an id that no store could keep;
+    CorruptStore for what was not written here, or for another key; what the serializer raises for
+    what it cannot write. Nothing is stored then.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bridge: AsyncStore,
+        scope: Namespace = (),
+        *,
+        serde: SerializerProtocol | None = None,
+        keep: int | None = None,
+    ) -> None:
+        super().__init__(serde=serde or strict_serializer())
+        if keep is not None and (type(keep) is not int or keep < 1):
+            raise InvalidQuery(f"keep: {keep!r} is not a whole number from 1 up")
+        self.keep = keep
+        self._store = store
+        self._bridge = bridge
+        self._root = check_namespace((*scope, "checkpoints"))
+        self._threads = Threads(store, self._root)
+
+    @property
+    def _codec(self) -> Codec:
+        return Codec(self.serde)  # with_allowlist() copies this object and changes its serializer
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self._threads, self._codec)
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint; returns the config that names it.
+
+        Values of channels that are not in ``new_versions`` are those of the checkpoint that
+        ``config`` names, where that one has the same version of the channel.
+        """
+        spot, codec = Spot.of(self._root, config), self._codec
+        complete = get_checkpoint_metadata(config, metadata)
+        rest = {name: part for name, part in checkpoint.items() if name != "channel_values"}
+        parent = get_checkpoint_id(config)
+        dumped = codec.dump(rest), codec.dump(complete)
+        run = complete.get("run_id")
+        known = self._threads.thread(spot)
+        alone = False
+        with known.lock:
+            for _ in range(RETRIES):
+                try:
+                    self._threads.begin(spot, known)
+                    before = [] if alone else self._before(spot, parent, complete, codec)
+                    parts, values = self._pack(spot, checkpoint, new_versions, before, codec)
+                except Missing:  # what came before is damaged; this one need not be
+                    known.forget()
+                    alone = True
+                    continue
+                state = State(spot, checkpoint["id"], parent, *dumped, values)
+                ops = [state.put(codec, run and self._run(run, codec)), *parts.puts(spot.parts)]
+                try:
+                    if any(map(in_parts, state.references)):
+                        self._threads.write(spot, ops)
+                    else:
+                        self._store.write(ops)
+                except Conflict:
+                    continue
+                known.remember(state)
+                self._threads.shelf.keep(parts.added)
+                break
+            else:
+                raise busy(spot)
+        if self.keep is not None:
+            self._retain(spot, self.keep, codec)
+        return spot.config(state.id)
+
+    def _before(
+        self, spot: Spot, parent: str | None, metadata: CheckpointMetadata, codec: Codec
+    ) -> Sequence[State]:
+        """The checkpoint that one continues; for a subgraph's first one, those around it."""
+        ids = [(spot, parent)] if parent else []
+        if not parent:
+            around = metadata.get("parents") or {}
+            ids = [(spot._replace(ns=ns), id) for ns, id in around.items() if ns != spot.ns]
+        found = (self._threads.recall(place, id, codec) for place, id in ids)
+        return [state for state in found if state is not None]
+
+    def _pack(
+        self,
+        spot: Spot,
+        checkpoint: Checkpoint,
+        new_versions: ChannelVersions,
+        before: Sequence[State],
+        codec: Codec,
+    ) -> tuple[Parts, dict[str, tuple[Any, Reference]]]:
+        """The parts to be added, and where the values of the channels are kept."""
+        fetched = self._threads.older(places(before), codec)
+        there = {n for state in before for ref in state.references for n in parts_of(ref, fetched)}
+        parts = Parts(codec, self._threads.key(codec), there)
+        same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
+        values: dict[str, tuple[Any, Reference]] = {}
+        for channel, version in checkpoint["channel_versions"].items():
+            held = same.get(channel)
+            if channel not in new_versions and held is not None and held[0] == version:
+                values[channel] = held
+            elif channel in checkpoint["channel_values"]:
+                chunks: list[Chunk] = []
+                for state in before:
+                    if channel in state.values:
+                        chunks = chunks_of(state.values[channel][1], fetched)
+                value = checkpoint["channel_values"][channel]
+                values[channel] = version, pack(value, codec, parts, chunks)
+        return parts, values
+
+    def _run(self, run_id: object, codec: Codec) -> str:
+        return digest(str(run_id).encode("utf-8", "surrogatepass"), self._threads.key(codec))
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store what a task wrote after a checkpoint, which need not be there yet.
+
+        The first write of a place stands; special ones (errors, interrupts, …) replace each other.
+        """
+        if not writes:
+            return
+        spot, codec = Spot.of(self._root, config), self._codec
+        checkpoint_id = str(config["configurable"]["checkpoint_id"])
+        parts = Parts(codec, self._threads.key(codec))
+        new = {
+            WRITES_IDX_MAP.get(channel, idx): (channel, pack(value, codec, parts, small=PIECE))
+            for idx, (channel, value) in enumerate(writes)
+        }
+        held: Seen = ABSENT
+        for _ in range(RETRIES):
+            names, kept = set(parts.added), {}
+            if isinstance(held, Record):
+                names.update(held.value.get("parts", ()))
+                kept = {write.idx: write for write in writes_of(held, codec)}
+            for idx, (channel, reference) in new.items():
+                if idx < 0 or idx not in kept:
+                    kept[idx] = Write(task_path, task_id, idx, channel, reference)
+            put = put_writes(spot, checkpoint_id, list(kept.values()), names, codec, held)
+            try:
+                if parts.added:
+                    self._threads.write(spot, [put, *parts.puts(spot.parts)])
+                else:
+                    self._store.write([put])
+                return
+            except Conflict:
+                held = self._store.get(put.namespace, put.key) or ABSENT
+        raise busy(spot)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or the latest of its thread and namespace; None
+        if there is none."""
+        return self._reader.get(Spot.of(self._root, config), get_checkpoint_id(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints, the latest first: of a thread and namespace, of a thread (without
+        ``checkpoint_ns``), or of all threads (without a config).
+
+        ``filter`` are fields of the metadata and their values. What is yielded was read before,
+        some at a time: the caller may write meanwhile.
+        """
+        for page in self._reader.pages(config, filter, before, limit):
+            yield from page
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """What DeltaChannels are rebuilt from: per channel the ancestors' writes, oldest first,
+        since the nearest ancestor that holds a value, and that value (``seed``), if there is one.
+        """
+        return self._reader.history(
+            Spot.of(self._root, config), get_checkpoint_id(config), channels
+        )
+
+    # -- deleting and copying --------------------------------------------------------------
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread."""
+        self._store.write(self._spot(thread_id).clear())
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints of these runs, their writes, and what only they needed.
+
+        A DeltaChannel of a later checkpoint that is rebuilt from theirs loses its history.
+        """
+        codec = self._codec
+        names = {self._run(run_id, codec) for run_id in run_ids}
+        query = Query((*self._root, "states"), {"run": {"$in": sorted(names)}})
+        found = [State.of(record, codec) for record in self._store.records(query, PAGE)]
+        gone = {state.place for state in found}
+        for spot in {state.spot._replace(ns=""): None for state in found}:
+            self._threads.delete(
+                spot, lambda states: [state for state in states if state.place in gone], codec
+            )
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete the checkpoints of threads: ``"keep_latest"`` all but the latest of each
+        namespace (and those that its DeltaChannels are rebuilt from), ``"delete"`` all."""
+        if strategy not in ("keep_latest", "delete"):
+            raise InvalidQuery(f"strategy: {strategy!r}; use 'keep_latest' or 'delete'")
+        codec = self._codec
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread_id)
+            else:
+                spot = self._spot(thread_id)
+                self._threads.delete(spot, lambda states: outdated(states, 1, codec), codec)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints and writes of a thread, in one write, to another one."""
+        source, target = self._spot(source_thread_id), self._spot(target_thread_id)
+        if source != target:
+            self._threads.copy(source, target, self._codec)
+
+    def _spot(self, thread_id: str) -> Spot:
+        return Spot.of(self._root, {"configurable": {"thread_id": thread_id}})
+
+    def _retain(self, spot: Spot, keep: int, codec: Codec) -> None:
+        """Delete what the latest checkpoints of the namespace leave behind."""
+        if self._store.count(Query(spot.states, exact=True)) <= keep:
+            return
+
+        def choose(states: Sequence[State]) -> Sequence[State]:
+            old = outdated(states, keep, codec, spot.ns)
+            return [*old, *inner(states, old, codec)]
+
+        self._threads.delete(spot, choose, codec, sweep=False)
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        """1 after None, and the next one after a number; after a text of another saver's
+        (``"00…7.0.123"``) such a text."""
+        if isinstance(current, str):
+            return f"{int(current.split('.')[0]) + 1:032}.{random.random():016}"  # noqa: S311
+        return super().get_next_version(current, channel)
+
+    # -- async twins -----------------------------------------------------------------------
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """:meth:`get_tuple` for asyncio."""
+        return await self._bridge.run(self.get_tuple, config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """:meth:`list` for asyncio."""
+        pages = self._reader.pages(config, filter, before, limit)
+        while page := await self._bridge.run(next, pages, ()):
+            for found in page:
+                yield found
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """:meth:`put` for asyncio."""
+        return await self._bridge.run(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """:meth:`put_writes` for asyncio."""
+        await self._bridge.run(self.put_writes, config, writes, task_id, task_path)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """:meth:`get_delta_channel_history` for asyncio."""
+        return await self._bridge.run(
+            self.get_delta_channel_history, config=config, channels=channels
+        )
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """:meth:`delete_thread` for asyncio."""
+        await self._bridge.run(self.delete_thread, thread_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """:meth:`delete_for_runs` for asyncio."""
+        await self._bridge.run(self.delete_for_runs, run_ids)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """:meth:`prune` for asyncio."""
+        await self._bridge.run(self.prune, thread_ids, strategy=strategy)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """:meth:`copy_thread` for asyncio."""
+        await self._bridge.run(self.copy_thread, source_thread_id, target_thread_id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {self._store!r}>"
