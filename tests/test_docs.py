@@ -15,7 +15,10 @@ def test_the_readmes_code_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    # Servers that are not there in this test; the stores' own tests have them.
+    blocks = [re.sub(r"(?m)^Memory\(\"(postgresql|mysql|mongodb).*\n", "", b) for b in blocks]
     assert len(blocks) >= 5
     space: dict[str, Any] = {}
     opened = []

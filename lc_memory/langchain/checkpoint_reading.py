@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -17,14 +17,19 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 
-from lc_memory.errors import CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec
 from lc_memory.langchain.checkpoint_state import Spot, State, Write, writes_of
-from lc_memory.langchain.checkpoint_threads import LATEST, PAGE, Place, Threads, places
+from lc_memory.langchain.checkpoint_threads import (
+    ATTEMPTS,
+    LATEST,
+    PAGE,
+    Place,
+    Threads,
+    damaged,
+    places,
+)
 from lc_memory.langchain.checkpoint_values import Missing, unpack
 from lc_memory.records import Query
-
-_ATTEMPTS: Final = 3
 
 
 class Reader:
@@ -37,7 +42,7 @@ class Reader:
     def get(self, spot: Spot, id: str | None) -> CheckpointTuple | None:
         """The checkpoint of that id, or the latest; None if there is none."""
         missing: Missing | None = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             state = self._state(spot, id)
             if state is None:
                 return None
@@ -45,7 +50,7 @@ class Reader:
                 return self._tuples([state])[0]
             except Missing as error:  # deleted this very moment, or else damaged
                 missing = error
-        raise CorruptStore(f"a checkpoint of {spot.thread!r} is damaged: no part {missing}")
+        raise damaged(spot, missing)
 
     def _state(self, spot: Spot, id: str | None) -> State | None:
         if id:
@@ -70,8 +75,9 @@ class Reader:
             try:
                 yield self._tuples(states)
             except Missing:  # one was deleted meanwhile
-                one = (self.get(state.spot, state.id) for state in states)
-                yield [each for each in one if each is not None]
+                one_by_one = (self.get(state.spot, state.id) for state in states)
+                if left := [found for found in one_by_one if found is not None]:
+                    yield left
 
     def _states(self, config: RunnableConfig | None) -> Iterator[State]:
         """The stored checkpoints of the config, by id, descending."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from lc_memory.errors import Conflict
+from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
 from lc_memory.langchain.checkpoint_state import KINDS, Spot, State, label, place
 from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
@@ -26,6 +26,7 @@ LATEST: Final = Order("key", descending=True)
 _THREADS: Final = 256  # remembered at once
 _STATES: Final = 16  # of each
 PAGE: Final = 50
+ATTEMPTS: Final = 3  # at what another one is deleting
 
 #: A value, and the thread that it belongs to.
 Place: TypeAlias = tuple[Spot, Reference]
@@ -172,7 +173,7 @@ class Threads:
         """
         known = self.thread(spot)
         with known.lock:
-            for _ in range(RETRIES):
+            for attempt in range(RETRIES):
                 known.forget()
                 self.begin(spot, known)
                 try:
@@ -181,8 +182,11 @@ class Threads:
                         self.write(spot, ops)
                         known.states.clear()
                     return
-                except (Conflict, Missing):
+                except Conflict:
                     continue
+                except Missing as error:
+                    if attempt >= ATTEMPTS:
+                        raise damaged(spot, error) from error
         raise busy(spot)
 
     def _deletion(self, spot: Spot, choose: Choice, codec: Codec, sweep: bool) -> list[Op]:
@@ -254,6 +258,10 @@ def _parts(states: Iterable[State], fetched: dict[str, bytes]) -> set[str]:
 
 def places(states: Iterable[State]) -> Iterator[Place]:
     return ((state.spot, reference) for state in states for reference in state.references)
+
+
+def damaged(spot: Spot, missing: Missing | None) -> CorruptStore:
+    return CorruptStore(f"a checkpoint of thread {spot.thread!r} is damaged: no part {missing}")
 
 
 def busy(spot: Spot) -> Conflict:

@@ -111,6 +111,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
         parent = get_checkpoint_id(config)
         dumped = codec.dump(rest), codec.dump(complete)
         run = complete.get("run_id")
+        name = None if run is None else self._run(run, codec)
         known = self._threads.thread(spot)
         alone = False
         with known.lock:
@@ -124,7 +125,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     alone = True
                     continue
                 state = State(spot, checkpoint["id"], parent, *dumped, values)
-                ops = [state.put(codec, run and self._run(run, codec)), *parts.puts(spot.parts)]
+                ops = [state.put(codec, name), *parts.puts(spot.parts)]
                 try:
                     if any(map(in_parts, state.references)):
                         self._threads.write(spot, ops)
@@ -198,8 +199,9 @@ class Checkpointer(BaseCheckpointSaver[int]):
         spot, codec = Spot.of(self._root, config), self._codec
         checkpoint_id = str(config["configurable"]["checkpoint_id"])
         parts = Parts(codec, self._threads.key(codec))
+        small = PIECE // len(writes)
         new = {
-            WRITES_IDX_MAP.get(channel, idx): (channel, pack(value, codec, parts, small=PIECE))
+            WRITES_IDX_MAP.get(channel, idx): (channel, pack(value, codec, parts, small=small))
             for idx, (channel, value) in enumerate(writes)
         }
         held: Seen = ABSENT

@@ -16,8 +16,8 @@ from lc_memory.stores.schema import VERSION
 from lc_memory.stores.sql import SQLStore
 from lc_memory.testing import PropertyContract, StoreContract
 from tests import servers
+from tests.databases import Databases
 from tests.servers import Server
-from tests.stores.conftest import Databases
 
 
 class _OnServer(StoreContract, PropertyContract):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -74,13 +73,3 @@ def _databases(server: Server) -> Iterator[Databases]:
     databases = Databases(server)
     yield databases
     databases.drop_all()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    report = yield
-    if report.failed:
-        for used in getattr(item, "funcargs", {}).values():
-            if isinstance(used, Server):
-                report.sections.append((f"the end of {used}'s log", used.tail()))
-    return report

@@ -1,0 +1,381 @@
+"""The MongoDB store: records as documents of one collection (:mod:`mongo_documents`).
+
+An operation on one record is one write that names the version it has seen, and is tried again if
+another writer was faster. A batch over several records is a transaction, which needs a replica
+set. What becomes of a record is said by :mod:`lc_memory.rows`, as for every store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from pymongo import DeleteOne, InsertOne, ReplaceOne
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from lc_memory import values
+from lc_memory.errors import StoreUnavailable, Unsupported
+from lc_memory.paging import Position, cut, page_of, position, read_cursor
+from lc_memory.records import Clear, Delete, Id, Namespace, Op, Page, Query, Record, Touch, check_id
+from lc_memory.rows import Row, Step, next_key, prepare, settle
+from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
+from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
+from lc_memory.stores.mongo_documents import (
+    Document,
+    check_size,
+    document_of,
+    name_of,
+    record_of,
+    row_of,
+)
+from lc_memory.stores.mongo_filters import after, alive, condition, joined, sorting, under
+from lc_memory.stores.names import read_namespace, write_namespace
+from lc_memory.stores.urls import parse_url
+
+_CHUNK: Final = 200  # ids a query
+_MOST: Final = 5000  # records a query, where Python filters
+_WITHOUT_VALUE: Final = {"value": 0, "text": 0}
+
+
+class MongoStore(Store):
+    """Records in MongoDB: ``mongodb://host/database`` (``lc_memory`` if none is named).
+
+    A write that returned is on the disks of a majority of the replica set. On a standalone
+    server, which has no transactions, ``capabilities.atomic`` is False: a batch over several
+    records raises Unsupported, and an interrupted Clear may have deleted a part. ``timeout``
+    (seconds) bounds the wait for a server to be there. ``indexes`` are the fields to find without
+    a scan; declaring one over existing records indexes them now.
+    """
+
+    capabilities = Capabilities(indexes=True)
+
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        timeout: float = 10.0,
+        indexes: Iterable[Index] = (),
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._server = MongoConnection(parse_url(url), timeout)
+        self._records = self._server.records
+        self._clock = Clock(clock)
+        self.capabilities = replace(self.capabilities, atomic=self._server.transactional)
+        try:
+            with self._server.errors():
+                self._server.migrate()
+                self._server.declare(indexes)
+        except BaseException:
+            self._server.close()
+            raise
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        ids = [check_id(id) for id in ids]
+        now = self.now()
+        with self._server.errors():
+            different = list(dict.fromkeys(ids))
+            documents = _documents(self._records, different, whole=True)
+            found = {record.id: record for record in map(record_of, documents)}
+        records = [found.get(id) for id in ids]
+        if len(different) < len(ids):  # each value belongs to the caller, twice if asked twice
+            records = [deepcopy(record) for record in records]
+        return [r if r is not None and (expired or r.lives_at(now)) else None for r in records]
+
+    def find(self, query: Query) -> Page:
+        if query.sort.attribute is None:  # by a field: Python sorts
+            return page_of(self._select(query, None, None, 0), query)
+        place = None if query.cursor is None else read_cursor(query.sort, query.cursor)
+        if query.node is not None and query.limit is not None:
+            return cut(self._pull(query, place), query)
+        if query.node is not None:
+            records = self._select(query, place, None, 0)
+            matches = [record for record in records if query.node.matches(record.value)]
+            return Page(matches[query.offset :])
+        limit = None if query.limit is None else query.limit + 1
+        return cut(self._select(query, place, limit, query.offset), query)
+
+    def _pull(self, query: Query, place: Position | None) -> list[Record]:
+        """With a filter that Python decides, candidates are pulled until the page is full."""
+        assert query.limit is not None
+        assert query.node is not None
+        wanted = query.offset + query.limit + 1
+        found: list[Record] = []
+        size = wanted
+        while True:
+            records = self._select(query, place, size, 0)
+            found += [record for record in records if query.node.matches(record.value)]
+            if len(records) < size or len(found) >= wanted:
+                return found[query.offset : wanted]
+            place = position(records[-1], query.sort)
+            size = max(size, min(size * 4, _MOST))
+
+    def _select(
+        self, query: Query, place: Position | None, limit: int | None, offset: int
+    ) -> list[Record]:
+        conditions = self._candidates(query)
+        if place is not None:
+            conditions.append(after(query.sort, place))
+        with self._server.errors():
+            found = self._records.find(joined(conditions), skip=offset, limit=limit or 0)
+            if fields := sorting(query.sort):
+                found = found.sort(fields)
+            return [record_of(document) for document in found]
+
+    def _candidates(self, query: Query) -> list[Document]:
+        conditions = under(query.prefix, query.exact)
+        if not query.expired:
+            conditions.append(alive(self._clock.now()))
+        filtered = condition(query.node)
+        return conditions if filtered is None else [*conditions, filtered]
+
+    def count(self, query: Query | None = None) -> int:
+        query = query or Query()
+        if query.node or query.limit is not None or query.offset or query.cursor:
+            return super().count(query)
+        with self._server.errors():
+            return self._records.count_documents(joined(self._candidates(query)))
+
+    def namespaces(
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
+    ) -> list[Namespace]:
+        conditions = self._candidates(Query(prefix, expired=expired))
+        if after is not None:
+            conditions.append({"namespace": {"$gt": write_namespace(after)}})
+        with self._server.errors():
+            names = self._all_names(conditions) if limit is None else self._hop(conditions, limit)
+            return [read_namespace(name) for name in names]
+
+    def _all_names(self, conditions: list[Document]) -> Iterator[str]:
+        stages = [{"$match": joined(conditions)}, {"$group": {"_id": "$namespace"}}]
+        for group in self._records.aggregate([*stages, {"$sort": {"_id": 1}}], allowDiskUse=True):
+            yield group["_id"]
+
+    def _hop(self, conditions: list[Document], limit: int) -> Iterator[str]:
+        """From one namespace to the next along the index, whatever each of them holds."""
+        further: list[Document] = []
+        for _ in range(limit):
+            first = self._records.find_one(
+                joined([*conditions, *further]), {"namespace": 1}, sort=[("namespace", 1)]
+            )
+            if first is None:
+                return
+            yield first["namespace"]
+            further = [{"namespace": {"$gt": first["namespace"]}}]
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        steps = prepare(ops)
+        for step in steps:
+            check_size(step.text)
+        with self._server.errors():
+            if not steps:
+                return []
+            if _is_one_record(steps):
+                return self._write_one(steps)
+            if self.capabilities.atomic:
+                return self._server.transact(lambda session: self._batch(steps, session))
+            if len(steps) == 1:  # a Clear
+                self._records.delete_many(joined(under(steps[0].namespace)))
+                return [None]
+        raise Unsupported(
+            "this MongoDB server stands alone and has no transactions, so that a batch over "
+            "several records could end half done; start it with --replSet rs0 and run "
+            "rs.initiate() once (one server is enough), or write one record at a time"
+        )
+
+    def _batch(self, steps: Sequence[Step], session: Session) -> list[Record | None]:
+        tick, now = self._clock.ticks(len(steps)), self._clock.now()
+        return _Batch(self._records, session).carry_out(steps, tick, now)
+
+    def _write_one(self, steps: Sequence[Step]) -> list[Record | None]:
+        """Carry out steps that all concern one record."""
+        for attempt in range(RETRIES):
+            held = None
+            if steps[0].key is None:
+                known = [replace(steps[0], key=_next_key(self._records, steps[0].namespace))]
+            else:
+                known = list(steps)
+                held = _load(self._records, [known[0].id], _need_values(steps)).get(known[0].id)
+            tick, now = self._clock.ticks(len(steps)), self._clock.now()
+            row, results = held, []
+            for i, step in enumerate(known):
+                row, result = settle(step, row, tick + i, now)
+                results.append(result)
+            if row is held or self._swap(held, row):
+                return results
+            pause(attempt)
+        raise StoreUnavailable("MongoDB: others write this record all the time")
+
+    def _swap(self, held: Row | None, row: Row | None) -> bool:
+        """Write the row, if what is stored is still the one that was seen."""
+        try:
+            if held is None:
+                assert row is not None
+                self._records.insert_one(document_of(row))
+                return True
+            seen = {
+                "_id": name_of(held[:2]),
+                "version": held.version,
+                "created_at": held.created,
+                "updated_at": held.updated,
+            }
+            if row is None:
+                return self._records.delete_one(seen).deleted_count == 1
+            return self._records.replace_one(seen, document_of(row)).matched_count == 1
+        except OperationFailure as error:
+            if is_collision(error):
+                return False
+            raise
+
+    def sweep(self) -> int:
+        with self._server.errors():
+            dead = {"expires_at": {"$lte": self._clock.now()}}
+            return self._records.delete_many(dead).deleted_count
+
+    def now(self) -> datetime:
+        return values.from_micros(self._clock.now())
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class _Batch:
+    """What a transaction has read, and what it is about to write."""
+
+    def __init__(self, records: Collection[Document], session: Session) -> None:
+        self._records = records
+        self._session = session
+        self._rows: dict[Id, Row] = {}
+        self._stored: set[Id] = set()  # what the collection holds now
+        self._changed: dict[Id, Row | None] = {}
+        self._last: dict[Namespace, str] = {}
+
+    def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
+        """Carry out the steps in order, and write what becomes of the rows."""
+        ids = sorted({step.id for step in steps if step.key is not None})
+        self._rows = _load(self._records, ids, _need_values(steps), self._session)
+        self._stored = set(self._rows)
+        results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
+        self._flush()
+        return results
+
+    def _step(self, step: Step, tick: int, now: int) -> Record | None:
+        if isinstance(step.op, Clear):
+            self._clear(step.namespace)
+            return None
+        if step.key is None:
+            step = replace(step, key=self._next_key(step.namespace))
+        else:
+            self._last.pop(step.namespace, None)
+        held = self._rows.get(step.id)
+        row, result = settle(step, held, tick, now)
+        if row is None:
+            self._rows.pop(step.id, None)
+        else:
+            self._rows[step.id] = row
+        if row is not held:
+            self._changed[step.id] = row
+        return result
+
+    def _next_key(self, namespace: Namespace) -> str:
+        if namespace not in self._last:
+            self._flush()
+            key = _next_key(self._records, namespace, self._session)
+        else:
+            key = next_key(self._last[namespace])
+        self._last[namespace] = key
+        return key
+
+    def _clear(self, prefix: Namespace) -> None:
+        self._flush()
+        self._records.delete_many(joined(under(prefix)), session=self._session)
+        for id in [id for id in self._rows if id[0][: len(prefix)] == prefix]:
+            del self._rows[id]
+            self._stored.discard(id)
+        self._last.clear()
+
+    def _flush(self) -> None:
+        writes: list[Any] = []
+        for id, row in self._changed.items():
+            if row is None:
+                writes += [DeleteOne({"_id": name_of(id)})] if id in self._stored else []
+                self._stored.discard(id)
+            elif id in self._stored:
+                writes.append(ReplaceOne({"_id": name_of(id)}, document_of(row)))
+            else:
+                writes.append(InsertOne(document_of(row)))
+                self._stored.add(id)
+        if writes:
+            self._records.bulk_write(writes, ordered=False, session=self._session)
+        self._changed.clear()
+
+
+def _is_one_record(steps: Sequence[Step]) -> bool:
+    """Whether all steps concern one and the same record."""
+    if any(isinstance(step.op, Clear) for step in steps):
+        return False
+    first = steps[0]
+    return len(steps) == 1 or all(
+        None is not step.key == first.key and step.namespace == first.namespace for step in steps
+    )
+
+
+def _need_values(steps: Sequence[Step]) -> bool:
+    """Only what gives a stored record back needs its value."""
+    return any(isinstance(step.op, Delete | Touch) for step in steps)
+
+
+def _load(
+    records: Collection[Document],
+    ids: Sequence[Id],
+    whole: bool,
+    session: Session | None = None,
+) -> dict[Id, Row]:
+    """The rows of those ids that are there."""
+    rows = map(row_of, _documents(records, ids, whole, session))
+    return {(row.namespace, row.key): row for row in rows}
+
+
+def _documents(
+    records: Collection[Document],
+    ids: Sequence[Id],
+    whole: bool,
+    session: Session | None = None,
+) -> Iterator[Document]:
+    """The documents of those ids that are there, in one query for each few hundred."""
+    projection = None if whole else _WITHOUT_VALUE
+    names = [name_of(id) for id in ids]
+    if len(names) == 1:
+        document = records.find_one({"_id": names[0]}, projection, session=session)
+        if document is not None:
+            yield document
+        return
+    for start in range(0, len(names), _CHUNK):
+        asked = {"_id": {"$in": names[start : start + _CHUNK]}}
+        yield from records.find(asked, projection, session=session)
+
+
+def _next_key(
+    records: Collection[Document], namespace: Namespace, session: Session | None = None
+) -> str:
+    """The key after the last one in the namespace."""
+    last = records.find_one(
+        joined(under(namespace, exact=True)),
+        {"key": 1},
+        sort=[("_id", -1)],
+        session=session,
+    )
+    return next_key(None if last is None else last["key"])

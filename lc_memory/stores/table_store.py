@@ -1,0 +1,57 @@
+"""What the stores that keep everything in memory have in common: how they answer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from lc_memory import values
+from lc_memory.records import Id, Namespace, Page, Query, Record, check_id
+from lc_memory.store import Clock, Store
+from lc_memory.stores.table import Table, page
+
+T = TypeVar("T")
+
+
+class TableStore(Store):
+    """A store that answers from a :class:`Table`; ``clock`` gives the time (UTC)."""
+
+    def __init__(self, clock: Callable[[], datetime] | None) -> None:
+        self._clock = Clock(clock)
+
+    @abstractmethod
+    def _look(self, ask: Callable[[Table], T]) -> T:
+        """Ask the table, which does not change meanwhile. Raises StoreClosed."""
+
+    def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        ids = [check_id(id) for id in ids]
+        now = self._clock.now()
+        rows = self._look(lambda table: [table.get(id) for id in ids])
+        return [row.record() if row and (expired or row.lives_at(now)) else None for row in rows]
+
+    def find(self, query: Query) -> Page:
+        now = self._clock.now()
+        return page(self._look(lambda table: table.select(query, now)), query)
+
+    def count(self, query: Query | None = None) -> int:
+        query = query or Query()
+        if query.node or query.limit is not None or query.offset or query.cursor:
+            return super().count(query)
+        now = self._clock.now()
+        return len(self._look(lambda table: table.select(query, now)))
+
+    def namespaces(
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
+    ) -> list[Namespace]:
+        now = None if expired else self._clock.now()
+        return self._look(lambda table: table.living(prefix, after, limit, now))
+
+    def now(self) -> datetime:
+        return values.from_micros(self._clock.now())

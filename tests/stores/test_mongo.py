@@ -1,0 +1,404 @@
+"""MongoDB keeps the contract, on a real server."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from lc_memory import Index, Memory, Query, StoreUnavailable
+from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, UnknownStorage, Unsupported
+from lc_memory.log import Log
+from lc_memory.paging import read_cursor
+from lc_memory.records import Append, Clear, Delete, Put
+from lc_memory.stores.memory import MemoryStore
+from lc_memory.stores.mongo import MongoStore
+from lc_memory.stores.mongo_client import VERSION, _hosts, _options, _uri
+from lc_memory.stores.mongo_filters import condition, joined
+from lc_memory.stores.urls import parse_url
+from lc_memory.testing import FakeClock, PropertyContract, StoreContract
+from lc_memory.values import MAX_DEPTH, decode, micros
+from tests import servers
+from tests.databases import Databases
+from tests.servers import MongoDB
+
+
+class TestMongo(StoreContract, PropertyContract):
+    """A fresh database for each test; the same one when it is opened again."""
+
+    databases: Databases
+    examples = 25
+
+    @pytest.fixture(autouse=True)
+    def _databases(self, mongodb_databases: Databases) -> None:
+        self.databases = mongodb_databases
+
+    def open_store(self, folder: Path, **options: Any) -> MongoStore:
+        return MongoStore(self.databases(folder), **options)
+
+    def documents(self, folder: Path) -> list[dict[str, Any]]:
+        """What a person would see in the collection."""
+        with _client(self.databases(folder)) as client:
+            return list(client.get_default_database()["lc_memory_records"].find())
+
+    # -- documents -------------------------------------------------------------------------
+
+    def test_a_document_can_be_read_by_people(self, tmp_path: Path, clock: FakeClock) -> None:
+        value = {
+            "title": "Tea",
+            "tags": ["green", 2, 2.5, None, True],
+            "at": datetime(2024, 1, 15, 10, 0, 0, 123000, tzinfo=UTC),
+            "raw": b"\x00\xff",
+            "big": 2**62,
+            "a.b": {"c.d": "C:\\users \t \x01"},
+        }
+        with self.open_store(tmp_path, clock=clock) as store:
+            store.put(("users", "ada"), "n1", value, owner="ada")
+            assert repr(store.get(("users", "ada"), "n1").value) == repr(value)  # type: ignore[union-attr]
+        now = micros(clock())
+        stored = {**value, "at": datetime(2024, 1, 15, 10, 0, 0, 123000)}
+        assert self.documents(tmp_path) == [
+            {
+                "_id": "users\tada\t\x01n1",
+                "namespace": "users\tada\t",
+                "key": "n1",
+                "value": stored,
+                "version": 1,
+                "created_at": now,
+                "updated_at": now,
+                "owner": "ada",
+            }
+        ]
+
+    @pytest.mark.parametrize(
+        ("item", "seen"),
+        [
+            (
+                datetime(2024, 1, 15, 0, 0, 0, 1999, tzinfo=UTC),
+                datetime(2024, 1, 15, 0, 0, 0, 1000),
+            ),
+            (2**64, float(2**64)),
+            (-(10**400), float("-inf")),
+            ("cut \ud83d", "cut \ufffd"),
+            ([{"$x": 1, "": 2, "k\0": 3, "\ud800": 4, "y": 5}], [{"y": 5}]),
+        ],
+        ids=str,
+    )
+    def test_what_bson_would_lose_is_kept_as_text(
+        self, tmp_path: Path, item: Any, seen: Any
+    ) -> None:
+        with self.open_store(tmp_path) as store:
+            written = store.put(("n",), "k", {"item": item})
+            assert repr(store.get(("n",), "k")) == repr(written)
+            assert repr(written.value) == repr({"item": item})
+            (document,) = self.documents(tmp_path)
+            assert document["value"] == {"item": seen}
+            assert decode(document["text"]) == {"item": item}
+            store.put(("n",), "k", {"item": 1})
+            assert "text" not in self.documents(tmp_path)[0]
+
+    def test_the_deepest_value_is_stored(self, tmp_path: Path) -> None:
+        value: Any = 1
+        for i in range(MAX_DEPTH):
+            value = {"a": value} if i % 2 else [value]
+        with self.open_store(tmp_path) as store:
+            store.write([Put(("n",), "k", value), Put(("n",), "l", value)])
+            assert store.find(Query(filter={"a": {"$exists": True}})).records[0].value == value
+
+    def test_more_than_a_document_holds_is_refused(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            for value in ({"t": "x" * 2**24}, {"t": "ü" * 2**23}, {"t": [1] * 1_500_000}):
+                with pytest.raises(InvalidValue, match=r"^\$: takes .* MB"):
+                    store.write([Put(("n",), "small", {}), Put(("n",), "large", value)])
+            assert store.count() == 0
+            store.put(("n",), "k", {"t": "x" * (2**24 - 10_000)})
+
+    def test_a_foreign_document_is_an_error(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            records = store._records
+            for change in ({"$unset": {"value": 1}}, {"$unset": {"version": 1}}):
+                records.update_one({}, change)
+                with pytest.raises(CorruptStore):
+                    store.get(("n",), "k")
+                records.update_one({}, {"$set": {"value": {}}})
+
+    # -- queries ---------------------------------------------------------------------------
+
+    def test_a_declared_field_has_an_index_of_the_database(
+        self, tmp_path: Path, mongodb: MongoDB
+    ) -> None:
+        wanted = [Index.of(("docs",), "n"), Index.of(("users", "*", "docs"), "n")]
+        with (
+            self.open_store(tmp_path, indexes=wanted) as store,
+            self.open_store(tmp_path, indexes=wanted),
+        ):
+            store.write([Put(("docs",), str(i), {"n": [i, {"x": i}]}) for i in range(30)])
+            index = store._records.index_information()["by_value.n"]
+            assert index["key"] == [("namespace", 1), ("value.n", 1)]
+            assert index["partialFilterExpression"] == {"value.n": {"$exists": True}}
+            query = Query(("docs",), {"n": 7, "x": {"$ne": 1}}, exact=True)
+            asked = joined(store._candidates(query))
+            assert asked["namespace"] == "docs\t"
+            assert asked["value.n"] == 7
+            assert [record.key for record in store.find(query).records] == ["7"]
+            if not mongodb.ours:  # ours does not know that 7 implies that it exists
+                plan = store._records.find(asked).explain()["queryPlanner"]["winningPlan"]
+                assert b"by_value.n" in plan.raw
+
+    def test_a_field_that_cannot_be_indexed_is_refused(self, tmp_path: Path) -> None:
+        for path in (("a", "$b"), ("a", "0"), ("",), ("a.b",), ("a\0",)):
+            with pytest.raises(Unsupported):
+                self.open_store(tmp_path, indexes=[Index(("n",), path)])
+
+    def test_a_page_is_sought_by_its_place(self, tmp_path: Path) -> None:
+        """In the server: what lies before the cursor is not fetched."""
+        with self.open_store(tmp_path) as store:
+            store.write([Put(("n",), f"{i:03}", {"i": i}) for i in range(60)])
+            for order in ("@key", "-@key", "@updated_at", "-@created_at"):
+                cursor = store.find(Query(("n",), order=order, limit=50, exact=True)).cursor
+                query = Query(("n",), order=order, cursor=cursor, exact=True)
+                place = read_cursor(query.sort, cursor or "")
+                assert len(store._select(query, place, None, 0)) == 10
+
+    # -- writers and openers ---------------------------------------------------------------
+
+    def test_writers_of_two_stores_meet(self, tmp_path: Path) -> None:
+        """Appends alone and in batches, and updates, from two processes' worth of clients."""
+        stores = [self.open_store(tmp_path) for _ in range(2)]
+
+        def work(number: int) -> None:
+            store = stores[number % 2]
+            for i in range(10):
+                Log(store, ("log",)).append([{"who": number, "i": i}, {"who": number, "i": i}])
+                Log(store, ("single",)).append([{}])
+                store.put(("n",), str(i), {"who": number})
+                store.update(("c",), "c", lambda v: {"n": v["n"] + 1}, default={"n": 0})
+
+        assert _in_threads(4, work) == []
+        found = [record.value for record in Log(stores[0], ("log",)).tail()]
+        assert len(found) == 80
+        assert found[::2] == found[1::2]  # batches stay together
+        assert len(Log(stores[0], ("single",))) == 40
+        assert stores[1].get(("c",), "c").value == {"n": 40}  # type: ignore[union-attr]
+        assert [r.version for r in stores[0].records(Query(("n",)))] == [4] * 10
+        for store in stores:
+            store.close()
+
+    def test_an_append_sees_the_batch_before_it(self, tmp_path: Path) -> None:
+        key = f"{9:016d}"
+        batch = [
+            *(Append(("l",), {}), Put(("l",), key, {}), Append(("l",), {}), Delete(("l",), key)),
+            *(Clear(("l",)), Append(("l",), {})),
+        ]
+        with self.open_store(tmp_path) as store, MemoryStore() as model:
+            for size in range(1, len(batch) + 1):
+                keys = [[r and r.key for r in s.write(batch[:size])] for s in (store, model)]
+                assert keys[0] == keys[1]
+
+    def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
+        self.databases(tmp_path)
+        assert _in_threads(6, lambda _: self.open_store(tmp_path).close()) == []
+        with _client(self.databases(tmp_path)) as client:
+            schema = client.get_default_database()["lc_memory_schema"]
+            assert list(schema.find()) == [{"_id": "records", "version": VERSION}]
+
+    def test_a_newer_format_is_left_alone(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+        with _client(self.databases(tmp_path)) as client:
+            schema = client.get_default_database()["lc_memory_schema"]
+            schema.update_one({}, {"$set": {"version": VERSION + 1}})
+            with pytest.raises(NewerFormat):
+                self.open_store(tmp_path)
+            assert len(self.documents(tmp_path)) == 1
+
+    def test_what_is_opened_is_closed(self, tmp_path: Path) -> None:
+        threads = threading.active_count()
+        for _ in range(3):
+            with self.open_store(tmp_path) as store:
+                store.put(("n",), "k", {})
+        with pytest.raises(Unsupported):
+            self.open_store(tmp_path, indexes=[Index(("n",), ("$",))])
+        for _ in range(100):
+            if threading.active_count() <= threads:
+                break
+            time.sleep(0.05)
+        assert threading.active_count() <= threads
+
+    def test_memory_opens_it_by_its_url(self, tmp_path: Path) -> None:
+        with Memory(self.databases(tmp_path), indexes={"notes": ["lang"]}) as memory:
+            memory.store_memory("a", {"v": 1})
+            assert memory.retrieve_memory("a") == {"v": 1}
+
+
+# -- servers that go away ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[MongoDB]:
+    """A server of this module's own, to stop and start."""
+    with servers.mongodb() as server:
+        yield server
+
+
+def test_a_restart_is_survived(own_server: MongoDB) -> None:
+    with MongoStore(own_server.create(), timeout=20) as store:
+        log = Log(store, ("log",))
+        store.put(("n",), "k", {"v": 1})
+        own_server.restart()
+        assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
+        own_server.restart()
+        assert store.put(("n",), "k", {"v": 2}).version == 2
+        own_server.restart()
+        log.append([{"i": 1}, {"i": 2}])
+        assert [record.value["i"] for record in log.tail()] == [1, 2]
+
+
+def test_a_server_that_is_down_is_an_error_in_time(own_server: MongoDB) -> None:
+    url = own_server.create()
+    secret = url.replace("//", "//ada:secret-word@")
+    store = MongoStore(url, timeout=1)
+    store.put(("n",), "k", {"v": 1})
+    own_server.stop()
+    try:
+        for use in (
+            lambda: store.get(("n",), "k"),
+            lambda: store.find(Query(("n",))),
+            lambda: store.put(("n",), "k", {}),
+            lambda: store.write([Put(("n",), "k", {}), Put(("n",), "l", {})]),
+            lambda: MongoStore(secret, timeout=1),
+        ):
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable) as error:
+                use()
+            assert time.monotonic() - started < 5
+            assert "secret-word" not in "".join(traceback.format_exception(error.value))
+    finally:
+        own_server.start()
+    assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
+    store.close()
+
+
+def test_a_server_alone_does_nothing_by_half() -> None:
+    with servers.mongodb(standalone=True) as server, MongoStore(server.create()) as store:
+        assert not store.capabilities.atomic
+        first = store.put(("n",), "k", {"v": 1})
+        for batch in (
+            [Put(("n",), "a", {}), Put(("n",), "b", {})],
+            [Append(("n",), {}), Append(("n",), {})],
+            [Delete(("n",), "k"), Put(("m",), "k", {})],
+            [Clear(("n",)), Put(("n",), "k", {})],
+        ):
+            with pytest.raises(Unsupported, match="replSet"):
+                store.write(batch)
+        assert list(store.records()) == [first]
+        results = store.write(
+            [Put(("n",), "k", {"v": 2}), Delete(("n",), "k"), Put(("n",), "k", {})]
+        )
+        assert [record and record.version for record in results] == [2, 2, 1]
+        assert Log(store, ("log",)).append([{}])[0].key == f"{0:016d}"
+        assert store.write([Clear(("n",))]) == [None]
+        assert store.namespaces() == [("log",)]
+
+
+# -- URLs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "uri"),
+    [
+        ("mongodb://h1:1,h2:2/db?replicaSet=rs", "mongodb://h1:1,h2:2/db?replicaSet=rs"),
+        ("mongodb://a%40b:p%3A%2F@h1,h2:2/db", "mongodb://a%40b:p%3A%2F@h1,h2:2/db"),
+        ("mongodb+srv://u:p@h.example.org/db", "mongodb+srv://u:p@h.example.org/db"),
+        ("mongodb://[::1]:3/", "mongodb://[::1]:3/"),
+        ("mongodb:///db", "mongodb://127.0.0.1/db"),
+    ],
+)
+def test_a_url_reaches_the_driver_whole(url: str, uri: str) -> None:
+    parsed = parse_url(url)
+    assert _uri(parsed, _hosts(parsed)) == uri
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://u:secret-word@h:port/db",
+        "mongodb://u:secret-word@h:1,h:x/db",
+        "mongodb://u:secret-word@h/db?w=0&journal=true",
+        "mongodb://u:secret-word@h/a.b",
+    ],
+)
+def test_a_url_that_is_wrong_keeps_its_secret(url: str) -> None:
+    with pytest.raises(UnknownStorage) as error:
+        MongoStore(url, timeout=0.1)
+    assert "secret-word" not in "".join(traceback.format_exception(error.value))
+
+
+def test_the_url_decides_about_durability() -> None:
+    assert (
+        _options(parse_url("mongodb://h/?W=1&j=false"), 1000.0).keys().isdisjoint({"w", "journal"})
+    )
+    options = _options(parse_url("mongodb://h/"), 1000.0)
+    assert (options["w"], options["journal"]) == ("majority", True)
+
+
+# -- filters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filter", "compiled"),
+    [
+        ({"a.b": 1}, {"value.a.b": 1}),
+        (
+            {"a": {"$gt": 1, "$lt": 5.5}},
+            {"$and": [{"value.a": {"$gte": 1}}, {"value.a": {"$lte": 5.5}}]},
+        ),
+        ({"a": {"$in": ["x", True]}}, {"value.a": {"$in": ["x", True]}}),
+        ({"a": {"$eq": {"$gt": ""}}}, {"value.a": {"$exists": True}}),
+        ({"a": [1]}, {"value.a": {"$exists": True}}),
+        ({"$or": [{"a": 1}, {"b": 2}]}, {"$or": [{"value.a": 1}, {"value.b": 2}]}),
+        ({"$or": [{"a": 1}, {"b": None}]}, None),
+        ({"a": {"$ne": 1}, "b": 2}, {"value.b": 2}),
+        ({"a": {"$all": []}}, {"_id": {"$in": []}}),
+        ({"a": 2**70}, {"value.a": float(2**70)}),
+        ({"a": "\ud800"}, {"value.a": "\ufffd"}),
+        *(({path: 1}, None) for path in ("a.$b", "a$b", "a..b", "", "a\0", "\ud800", "a.0")),
+        *(
+            ({"a": test}, None)
+            for test in (None, {"$gt": b"x"}, {"$lt": "\ue000"}, {"$regex": "x"})
+        ),
+    ],
+    ids=str,
+)
+def test_what_the_server_is_asked(filter: dict[str, Any], compiled: Any) -> None:
+    assert condition(Query(filter=filter).node) == compiled
+
+
+def _client(url: str) -> MongoClient[dict[str, Any]]:
+    return MongoClient(url)
+
+
+def _in_threads(count: int, work: Callable[[int], object]) -> list[BaseException]:
+    """Do the work so many times at once; what went wrong."""
+    errors: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
