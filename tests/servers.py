@@ -305,7 +305,7 @@ class MariaDB(SQLServer):
         )
 
     def execute(self, statement: str) -> None:
-        import pymysql  # type: ignore[import-untyped]
+        import pymysql
 
         place = sa.make_url(self.url)
         with pymysql.connect(

@@ -177,8 +177,8 @@ def _write_atomically(target: Path, write: Callable[[Any], None]) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable; Windows has no such thing and needs none."""
-    with suppress(OSError, AttributeError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

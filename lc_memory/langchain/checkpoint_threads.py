@@ -12,7 +12,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final, TypeAlias
 
 from lc_memory.errors import Conflict, CorruptStore
@@ -62,22 +61,16 @@ class Threads:
         self.shelf = Shelf(store)
         self._known: OrderedDict[Id, _Thread] = OrderedDict()
         self._lock = threading.Lock()
-
-    @cached_property
-    def _secret(self) -> tuple[Namespace, str]:
-        return (*self.root, "keys"), "parts"
+        self._secret: Id = (*root, "keys"), "parts"
+        self._key: bytes | None = None
 
     def key(self, codec: Codec) -> bytes:
         """What the digests of parts are made with, so that under encryption they tell nothing."""
         if not codec.encrypts:
             return b""
-        with self._lock:
-            found: bytes | None = self.__dict__.get("_key")
-        if found is None:
-            found = self._read_key(codec)
-            with self._lock:
-                self.__dict__["_key"] = found
-        return found
+        if self._key is None:
+            self._key = self._read_key(codec)
+        return self._key
 
     def _read_key(self, codec: Codec) -> bytes:
         made = codec.seal(frame(secrets.token_bytes(32)), place(self._secret))

@@ -167,17 +167,17 @@ class Checkpointer(BaseCheckpointSaver[int]):
         parts = Parts(codec, self._threads.key(codec), there)
         same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
         values: dict[str, tuple[Any, Reference]] = {}
-        for channel, version in checkpoint["channel_versions"].items():
-            held = same.get(channel)
-            if channel not in new_versions and held is not None and held[0] == version:
+        given = checkpoint["channel_values"]
+        for channel in {**checkpoint["channel_versions"], **given}:
+            version, held = checkpoint["channel_versions"].get(channel), same.get(channel)
+            if channel not in new_versions and held is not None and held[0] == version is not None:
                 values[channel] = held
-            elif channel in checkpoint["channel_values"]:
+            elif channel in given:
                 chunks: list[Chunk] = []
                 for state in before:
                     if channel in state.values:
                         chunks = chunks_of(state.values[channel][1], fetched)
-                value = checkpoint["channel_values"][channel]
-                values[channel] = version, pack(value, codec, parts, chunks)
+                values[channel] = version, pack(given[channel], codec, parts, chunks)
         return parts, values
 
     def _run(self, run_id: object, codec: Codec) -> str:

@@ -92,6 +92,8 @@ class Batch:
             return None
         if step.key is None:
             step = replace(step, key=self._next_key(step.namespace))
+        else:
+            self._last.pop(step.namespace, None)
         row, result = settle(step, self._rows.get(step.id), tick, now)
         if row is None:
             self._rows.pop(step.id, None)
@@ -125,10 +127,9 @@ class Batch:
 
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:
-            known = [id[1] for id, row in self._changed.items() if id[0] == namespace and row]
+            self._flush()
             sql = 'SELECT max("key") FROM lc_memory_records WHERE namespace = ?'
-            ((stored,),) = self._session.select(sql, [write_namespace(namespace)])
-            self._last[namespace] = max(filter(None, (*known, stored)), default=None)
+            ((self._last[namespace],),) = self._session.select(sql, [write_namespace(namespace)])
         self._last[namespace] = key = next_key(self._last[namespace])
         return key
 

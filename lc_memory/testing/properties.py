@@ -108,7 +108,13 @@ def batches(draw: st.DrawFn) -> list[Any]:
         st.tuples(st.just("touch"), NAMESPACES, KEYS, _EXPIRY),
         st.tuples(st.just("clear"), NAMESPACES.filter(bool)),
     )
-    return draw(st.lists(st.one_of(put, put, rest), min_size=1, max_size=6))
+    numbers = st.integers(0, 4).map(lambda number: f"{number:016}")
+    in_a_log = st.one_of(
+        st.tuples(st.just("append"), st.just(("log",)), DOCUMENTS),
+        st.tuples(st.just("delete"), st.just(("log",)), numbers, st.none()),
+        st.tuples(st.just("put"), st.just(("log",)), numbers, DOCUMENTS, st.none(), st.none()),
+    )
+    return draw(st.lists(st.one_of(put, put, rest, in_a_log), min_size=1, max_size=6))
 
 
 class PropertyContract:
