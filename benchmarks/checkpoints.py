@@ -2,17 +2,17 @@
 
     python benchmarks/checkpoints.py
 
-Times are the best of several runs (milliseconds); both sync each commit to the disk
-(``synchronous=FULL``). Bytes are those of the database file when it is closed.
+Times are medians of runs in turns. ``synchronous=FULL`` syncs each commit to the disk, and takes
+what the disk takes; ``normal`` shows what is left. Bytes are those of the closed database file.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lc_memory import Memory
+
+Saver = BaseCheckpointSaver[Any]
+Row = tuple[str, dict[str, float], str]
 
 WORDS = "the river was crossed at dawn by those who had waited all night for its water to fall"
 
@@ -58,90 +61,100 @@ class Model(BaseChatModel):
 
 
 @contextmanager
-def ours(path: Path) -> Iterator[BaseCheckpointSaver[Any]]:
-    with Memory(f"sqlite:///{path}") as memory:
+def ours(path: Path, durability: str) -> Iterator[Saver]:
+    with Memory(f"sqlite:///{path}", durability=durability) as memory:
         yield memory.checkpointer()
 
 
 @contextmanager
-def theirs(path: Path) -> Iterator[BaseCheckpointSaver[Any]]:
+def theirs(path: Path, durability: str) -> Iterator[Saver]:
     with SqliteSaver.from_conn_string(str(path)) as saver:
         saver.setup()
-        saver.conn.execute("PRAGMA synchronous = FULL")
+        saver.conn.execute(f"PRAGMA synchronous = {durability}")
         yield saver
 
 
 SAVERS = {"lc_memory": ours, "SqliteSaver": theirs}
 
 
-def fill(saver: BaseCheckpointSaver[Any], count: int, last: dict[str, Any]) -> dict[str, Any]:
-    """Put so many checkpoints, each with 20 messages of which the last is new."""
-    for number in range(count):
+class Thread:
+    """Puts checkpoints of 20 messages, of which the last is new each time."""
+
+    def __init__(self, saver: Saver) -> None:
+        self.saver = saver
+        self.config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        self.version: Any = None
+        self.step = 0
+        self.start = messages(19)
+
+    def put(self) -> None:
+        self.step += 1
+        self.version = self.saver.get_next_version(self.version, None)
         checkpoint = empty_checkpoint()
-        step = last.get("step", 0) + 1
-        version = saver.get_next_version(last.get("version"), None)
-        window = messages(19)
-        window.append(AIMessage(text(step), id=f"answer-{step}"))
-        checkpoint["channel_values"] = {"messages": window}
-        checkpoint["channel_versions"] = {"messages": version}
-        metadata: Any = {"source": "loop", "step": step, "parents": {}}
-        config = last.get("config", {"configurable": {"thread_id": "t", "checkpoint_ns": ""}})
-        start = time.perf_counter()
-        config = saver.put(config, checkpoint, metadata, {"messages": version})
-        spent = min(last.get("spent", 9.0), time.perf_counter() - start) if number else 9.0
-        last = {"config": config, "version": version, "step": step, "spent": spent}
-        last["all"] = [*last.get("all", []), spent]
-    return last
+        last = AIMessage(text(self.step), id=f"answer-{self.step}")
+        checkpoint["channel_values"] = {"messages": [*self.start, last]}
+        checkpoint["channel_versions"] = new = {"messages": self.version}
+        metadata: Any = {"source": "loop", "step": self.step, "parents": {}}
+        self.config = self.saver.put(self.config, checkpoint, metadata, new)
 
 
-def timed(work: Callable[[], object], times: int) -> float:
-    """Seconds, the median of so many runs."""
-    spent = []
+def timed(works: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
+    """Milliseconds, the median of so many runs, in turns."""
+    spent: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(times):
-        start = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - start)
-    return sorted(spent)[times // 2]
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            spent[name].append((time.perf_counter() - start) * 1000)
+    return {name: sorted(some)[times // 2] for name, some in spent.items()}
 
 
-def put_and_get(folder: Path) -> Iterator[tuple[str, dict[str, float], str]]:
-    for held in (10, 1000):
-        puts, warm, cold = {}, {}, {}
+def put_and_get(folder: Path) -> Iterator[Row]:
+    latest: Any = {"configurable": {"thread_id": "t"}}
+    for durability in ("full", "normal"):
+        for held in (10, 1000):
+            paths = {name: folder / f"{name}-{held}-{durability}.db" for name in SAVERS}
+            with ExitStack() as stack:
+                savers = {
+                    name: stack.enter_context(opened(paths[name], durability))
+                    for name, opened in SAVERS.items()
+                }
+                threads = {name: Thread(saver) for name, saver in savers.items()}
+                for _ in range(held - 1):
+                    for thread in threads.values():
+                        thread.put()
+                gets = {n: partial(saver.get_tuple, latest) for n, saver in savers.items()}
+                if durability == "full":
+                    yield f"latest of {held:,}", timed(gets, 301), "ms"
+                puts = timed({name: thread.put for name, thread in threads.items()}, 101)
+                yield f"put after {held:,}, synchronous={durability}", puts, "ms"
+            if durability == "full":
+                yield f"latest of {held:,}, first of a process", first(paths, latest), "ms"
+
+
+def first(paths: dict[str, Path], config: Any) -> dict[str, float]:
+    """What the first read of a thread takes of a saver that was just opened."""
+    spent: dict[str, list[float]] = {name: [] for name in SAVERS}
+    for _ in range(15):
         for name, opened in SAVERS.items():
-            path = folder / f"{name}-{held}.db"
-            config: Any = {"configurable": {"thread_id": "t"}}
-            with opened(path) as saver:
-                last = fill(saver, held, {})
-                samples = []
-                for _ in range(7):
-                    start = time.perf_counter()
-                    last = fill(saver, 15, last)
-                    samples.append((time.perf_counter() - start) / 15)
-                puts[name] = min(samples) * 1000
-                warm[name] = timed(lambda: saver.get_tuple(config), 301) * 1000  # noqa: B023
-            first = []
-            for _ in range(9):
-                with opened(path) as saver:
-                    saver.get_tuple({"configurable": {"thread_id": "other"}})  # connected
-                    first.append(timed(lambda: saver.get_tuple(config), 1))  # noqa: B023
-            cold[name] = sorted(first)[4] * 1000
-        yield f"put, {held:,} checkpoints", puts, "ms"
-        yield f"latest, {held:,} checkpoints", warm, "ms"
-        yield f"latest, {held:,} checkpoints, first of a process", cold, "ms"
+            with opened(paths[name], "full") as saver:
+                saver.get_tuple({"configurable": {"thread_id": "other"}})  # it is connected
+                spent[name].append(timed({name: partial(saver.get_tuple, config)}, 1)[name])
+    return {name: sorted(some)[len(some) // 2] for name, some in spent.items()}
 
 
-def threads(folder: Path) -> Iterator[tuple[str, dict[str, float], str]]:
+def conversations(folder: Path) -> Iterator[Row]:
     for turns in (50, 200):
         sizes, times = {}, {}
         for name, opened in SAVERS.items():
             path = folder / f"{name}-{turns}-turns.db"
-            with opened(path) as saver:
+            with opened(path, "full") as saver:
                 times[name] = converse(create_agent(Model(), checkpointer=saver), turns)
             sizes[name] = path.stat().st_size / 1e6
         alone = converse(create_agent(Model()), turns)
         yield f"thread of {turns} turns", sizes, "MB"
         added = {name: (spent - alone) / turns * 1000 for name, spent in times.items()}
-        yield f"added to each of {turns} turns", added, "ms"
+        yield f"added to a turn, of {turns}", added, "ms"
 
 
 def converse(agent: Any, turns: int) -> float:
@@ -153,14 +166,13 @@ def converse(agent: Any, turns: int) -> float:
 
 
 def main() -> None:
-    table = Table("checkpoints", *SAVERS, "ratio", title="20 messages a state, synchronous=FULL")
+    table = Table("checkpoints", *SAVERS, "ratio", title="20 messages a state")
     with tempfile.TemporaryDirectory() as folder:
-        for work in (put_and_get, threads):
+        for work in (put_and_get, conversations):
             for name, figures, unit in work(Path(folder)):
                 values = [figures[saver] for saver in SAVERS]
                 ratio = values[0] / values[1]
                 table.add_row(name, *(f"{v:.3f} {unit}" for v in values), f"{ratio:.2f}")
-                print(name, figures, file=sys.stderr)
     Console().print(table)
 
 

@@ -48,7 +48,8 @@ class Memory:
     has, else it is the collection's single document. Storing the same identity again replaces it.
 
     :param indexes: fields to find without a scan, by collection:
-        ``{"conversation_history": ["timestamp"]}``.
+        ``{"conversation_history": ["timestamp"]}``. Stores that hold everything in memory (files)
+        take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lc_memory.errors import MissingExtra, UnknownStorage
-from lc_memory.store import Store
+from lc_memory.store import Capabilities, Store
 from lc_memory.stores.urls import parse_url
 
 #: Where ``storage_type="database"`` looks for its URL, and what it takes without one.
@@ -72,6 +72,9 @@ def open_store(url: str | sa.URL, **options: Any) -> Store:
     """
     parsed = parse_url(url)
     factory = _factory(parsed.get_backend_name())
+    capabilities = getattr(factory, "capabilities", None)
+    if isinstance(capabilities, Capabilities) and not capabilities.indexes:
+        options.pop("indexes", None)  # it holds everything in memory, and needs none
     if parsed.drivername == "memory":
         return factory(**options)
     return factory(parsed, **options)

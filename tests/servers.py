@@ -48,6 +48,7 @@ class Server(ABC):
     """A database server, running. ``url`` names a database in it that may be used.
 
     ``durable``: the server syncs its commits to the disk, as in production; tests do without.
+    With options it is always one of our own.
     """
 
     variable: str
@@ -58,7 +59,7 @@ class Server(ABC):
     def __init__(self, *, durable: bool = False, **options: Any) -> None:
         self.durable = durable
         self.options = options
-        self.url = os.environ.get(self.variable, "")
+        self.url = "" if options else os.environ.get(self.variable, "")
         self.ours = not self.url
         self._keeper: subprocess.Popen[bytes] | None = None
 

@@ -114,6 +114,22 @@ def test_search_gives_all_that_match(memory: Memory) -> None:
             memory.search_memory("log", bad)
 
 
+def test_declared_indexes_change_no_answer_on_any_store(memory_url: str, tmp_path: Path) -> None:
+    if memory_url == "memory://":
+        memory_url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(memory_url, indexes={"log": ["at", "tags"]}) as memory:
+        memory.batch_store(
+            [("log", {"id": str(i), "at": f"2024-{i:02}", "tags": [i % 3, "x"]}) for i in range(20)]
+        )
+        memory.as_user("ada").store_memory("log", {"id": "1", "at": "2024-05"})
+        found = memory.search_memory("log", {"at": {"$gte": "2024-15"}}, order_by="at")
+        assert [d["id"] for d in found] == ["15", "16", "17", "18", "19"]
+        assert len(memory.search_memory("log", {"tags": 2})) == 6
+        assert memory.as_user("ada").search_memory("log", {"at": "2024-05"}) == [
+            {"id": "1", "at": "2024-05"}
+        ]
+
+
 def test_update_is_a_merge_patch(memory: Memory) -> None:
     memory.store_memory("user", {"user_id": "u", "a": {"b": 1, "c": [1, 2]}, "gone": 1})
     record = memory.update_memory("user", {"a": {"b": None, "c": [3], "d": {}}, "gone": None})
