@@ -8,6 +8,7 @@ what the disk takes; ``normal`` shows what is left. Bytes are those of the close
 
 from __future__ import annotations
 
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,13 +31,14 @@ from lc_memory import Memory
 Saver = BaseCheckpointSaver[Any]
 Row = tuple[str, dict[str, float], str]
 
-WORDS = "the river was crossed at dawn by those who had waited all night for its water to fall"
+SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro")
 
 
 def text(number: int) -> str:
-    """About 200 characters that do not repeat too well."""
-    words = WORDS.split()
-    return " ".join(words[(number * 7 + i * (number % 5 + 1)) % len(words)] for i in range(42))
+    """About 200 characters, of words that differ each time, as those of a language do."""
+    chance = random.Random(number)
+    words = ("".join(chance.choices(SYLLABLES, k=chance.randint(1, 4))) for _ in range(34))
+    return " ".join(words)
 
 
 def messages(count: int) -> list[BaseMessage]:

@@ -12,6 +12,9 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any, TypeAlias
 
+_FEWEST = 7  # rounds
+_ENOUGH = 8.0  # seconds that a case may take in all, if that is more rounds
+
 
 @dataclass(frozen=True)
 class Told:
@@ -132,14 +135,16 @@ def measure(
             else:
                 runners.append(_Runner(work, result))
             results.append(result)
+        took = 0.0
         for runner in runners:
             once = runner.round()  # warms up
             runner.calls = 1 if case.best else max(1, min(200, round(budget / max(once, 1e-7))))
+            took += once * runner.calls
             runner.result.longest = None
             runner.result.cpu_rounds.clear()
         gc.collect()
         gc.freeze()
-        count = case.rounds or rounds
+        count = case.rounds or max(_FEWEST, min(rounds, int(_ENOUGH / took)))
         for number in range(count):
             progress(f"{case.name}: round {number + 1} of {count}")
             turn = number % len(runners)

@@ -48,7 +48,7 @@ class Server(ABC):
     """A database server, running. ``url`` names a database in it that may be used.
 
     ``durable``: the server syncs its commits to the disk, as in production; tests do without.
-    With options it is always one of our own.
+    ``own``: one of our own, to stop and start, whatever the environment names.
     """
 
     variable: str
@@ -56,10 +56,10 @@ class Server(ABC):
     user: str | None = None
     stop_signal = signal.SIGTERM
 
-    def __init__(self, *, durable: bool = False, **options: Any) -> None:
+    def __init__(self, *, durable: bool = False, own: bool = False, **options: Any) -> None:
         self.durable = durable
         self.options = options
-        self.url = "" if options else os.environ.get(self.variable, "")
+        self.url = "" if own else os.environ.get(self.variable, "")
         self.ours = not self.url
         self._keeper: subprocess.Popen[bytes] | None = None
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks.backends import Backend
-from benchmarks.cases import over
-from benchmarks.contenders import Contender, Document
-from benchmarks.harness import Case, Work, check
+from benchmarks.backends import Backend, Contenders
+from benchmarks.contenders import Contender, Document, Opener
+from benchmarks.harness import Case, Prepare, Work, check
 from benchmarks.payloads import document, timestamp
 
 NAMESPACE = ("documents", "conversation_history")
@@ -15,10 +19,11 @@ FIELD = "timestamp"
 
 
 def cases(backend: Backend) -> list[Case]:
+    over = partial(_over_stocked, backend.documents)
     found = [
         Case(
             f"indexed {sign}: 10 of {size:,}",
-            over(backend.documents, partial(work, size=size), FIELD),
+            over(work, size, FIELD),
             target=3,
             large=size > 10_000,
         )
@@ -28,7 +33,7 @@ def cases(backend: Backend) -> list[Case]:
     wide = [
         Case(
             f"{name} of {size:,}",
-            over(backend.documents, partial(work, size=size), FIELD),
+            over(work, size, FIELD),
             large=size > 10_000,
             rounds=5,
         )
@@ -38,7 +43,7 @@ def cases(backend: Backend) -> list[Case]:
     scans = [
         Case(
             f"scan for 10 of {size:,}, no index",
-            over(backend.documents, partial(_at_least, size=size)),
+            over(_at_least, size),
             large=size > 10_000,
             rounds=5,
         )
@@ -47,15 +52,40 @@ def cases(backend: Backend) -> list[Case]:
     return [*found, *wide, *scans]
 
 
+def _over_stocked(
+    contenders: Contenders,
+    work: Callable[[Contender, int], Work],
+    size: int,
+    index: str | None = None,
+) -> dict[str, Prepare]:
+    """The same work for each contender, on a copy of what was filled once."""
+
+    @contextmanager
+    def prepare(opener: Opener, folder: Path) -> Iterator[Work]:
+        shutil.copytree(_stock(opener, size, index).name, folder, dirs_exist_ok=True)
+        with closing(opener(folder, index)) as contender:
+            yield work(contender, size)
+
+    return {name: partial(prepare, opener) for name, opener in contenders.items()}
+
+
+@cache
+def _stock(opener: Opener, size: int, index: str | None) -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory(prefix="bench-")
+    with closing(opener(Path(folder.name), index)) as contender:
+        for start in range(0, size, 2_000):
+            numbers = range(start, min(start + 2_000, size))
+            contender.put_many([(NAMESPACE, f"doc-{i:06d}", document(i)) for i in numbers])
+    return folder
+
+
 def _equal(contender: Contender, size: int) -> Work:
-    _fill(contender, size)
     value = timestamp(size // 2)
     _ten(contender.equal(NAMESPACE, FIELD, value), size // 2)
     return Work(lambda _: contender.equal(NAMESPACE, FIELD, value))
 
 
 def _at_least(contender: Contender, size: int) -> Work:
-    _fill(contender, size)
     value = timestamp(size - 1)
     _ten(contender.at_least(NAMESPACE, FIELD, value), size - 10)
     return Work(lambda _: contender.at_least(NAMESPACE, FIELD, value))
@@ -63,7 +93,6 @@ def _at_least(contender: Contender, size: int) -> Work:
 
 def _half(contender: Contender, size: int) -> Work:
     """Half of the documents match, and any ten (or the newest ten) are asked for."""
-    _fill(contender, size)
     value = timestamp(size // 2)
     found = contender.at_least(NAMESPACE, FIELD, value)
     check(len(found) == 10 and all(one[FIELD] >= value for one in found), "ten of the half")
@@ -71,15 +100,8 @@ def _half(contender: Contender, size: int) -> Work:
 
 
 def _latest(contender: Contender, size: int) -> Work:
-    _fill(contender, size)
     _ten(contender.latest(NAMESPACE, FIELD), size - 10)
     return Work(lambda _: contender.latest(NAMESPACE, FIELD))
-
-
-def _fill(contender: Contender, size: int) -> None:
-    for start in range(0, size, 2_000):
-        numbers = range(start, min(start + 2_000, size))
-        contender.put_many([(NAMESPACE, f"doc-{i:06d}", document(i)) for i in numbers])
 
 
 def _ten(got: list[Document], first: int) -> None:

@@ -19,6 +19,7 @@ class Opener(Protocol):
     """Opens a contender in a folder; ``index`` is the field of documents to find without a scan."""
 
     def __call__(self, folder: Path, index: str | None = None) -> Contender: ...
+    def __hash__(self) -> int: ...
 
 
 class Contender:

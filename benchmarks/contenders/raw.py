@@ -31,7 +31,8 @@ class Raw(Contender):
         self._db.executescript(_TABLES)
         if index:
             self._db.execute(
-                f"CREATE INDEX by_field ON documents (ns, json_extract(value, '$.{index}'))"
+                "CREATE INDEX IF NOT EXISTS by_field "
+                f"ON documents (ns, json_extract(value, '$.{index}'))"
             )
 
     @property

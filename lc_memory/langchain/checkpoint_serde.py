@@ -43,7 +43,7 @@ _KINDS: Final = frozenset({"null", "bytes", "bytearray", "msgpack", _MESSAGE})
 
 _set: Final = object.__setattr__
 _RAW, _ZIPPED, _SEALED = b"\0", b"\1", b"\2"
-_WORTH_ZIPPING: Final = 4096  # less of it costs more time than it saves space
+_WORTH_ZIPPING: Final = 1024  # less of it costs more time than it saves space
 _PLACE_BYTES: Final = 16
 
 

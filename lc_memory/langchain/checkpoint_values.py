@@ -4,12 +4,12 @@ Small values stand in the checkpoint's own record. Larger ones are *parts*, reco
 that are named by a digest of what they hold. A list is cut into chunks of consecutive items; a
 longer list, made by appending, keeps the chunks and adds to their end:
 
-    record of the checkpoint    [chunk 16 kB] [chunk 4 kB] [chunk 1 kB] item item
+    record of the checkpoint    [chunk 18 kB] [chunk 3 kB] [chunk 512] item item
                                      └ a part      └ a part     └ a part  └ in the record itself
 
-When the items at the end have come to a chunk, or four chunks to the next size, they become one.
+When the items at the end have come to a chunk, or six chunks to the next size, they become one.
 So an item is written once for each of the few sizes, whatever the length of the list, and a list
-is read in as many parts as it has sizes, and one more for each 16 kB.
+is read in as many parts as it has sizes, and one more for each 18 kB.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Reference: TypeAlias = list[Any]
 #: How many items, how many bytes, and the digests of the parts (several for a very large one).
 Chunk: TypeAlias = tuple[int, int, list[str]]
 
-SMALL: Final = 2048  # bytes that stand in the checkpoint's record
-_FAN: Final = 4  # so many chunks of a size become one of the next
+SMALL: Final = 1024  # bytes that stand in the checkpoint's record
+_FAN: Final = 6  # so many chunks of a size become one of the next
 _GRADES: Final = 2
 _FULL: Final = SMALL // 2 * _FAN**_GRADES  # a chunk of so many bytes is left as it is
 PIECE: Final = 1 << 20  # the most bytes of one part: databases have limits

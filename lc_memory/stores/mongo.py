@@ -39,6 +39,7 @@ from lc_memory.stores.urls import parse_url
 
 _CHUNK: Final = 200  # ids a query
 _MOST: Final = 5000  # records a query, where Python filters
+_MOST_IN_TRANSACTION: Final = 100_000  # records a Clear deletes: the server gives it a minute
 _WITHOUT_VALUE: Final = {"value": 0, "text": 0}
 
 
@@ -46,10 +47,11 @@ class MongoStore(Store):
     """Records in MongoDB: ``mongodb://host/database`` (``lc_memory`` if none is named).
 
     A write that returned is on the disks of a majority of the replica set. On a standalone
-    server, which has no transactions, ``capabilities.atomic`` is False: a batch over several
-    records raises Unsupported, and an interrupted Clear may have deleted a part. ``timeout``
-    (seconds) bounds the wait for a server to be there. ``indexes`` are the fields to find without
-    a scan; declaring one over existing records indexes them now.
+    server, which has no transactions, ``capabilities.atomic`` is False and a batch over several
+    records raises Unsupported. A Clear there, or of more than 100,000 records, may have deleted a
+    part if it is interrupted: do it again. ``timeout`` (seconds) bounds the wait for a server to
+    be there. ``indexes`` are the fields to find without a scan; declaring one over existing
+    records indexes them now.
     """
 
     capabilities = Capabilities(indexes=True)
@@ -185,15 +187,24 @@ class MongoStore(Store):
                 return []
             if _is_one_record(steps):
                 return self._write_one(steps)
-            if self.capabilities.atomic:
-                return self._server.transact(lambda session: self._batch(steps, session))
-            if len(steps) == 1:  # a Clear
+            if len(steps) == 1 and self._is_cleared_alone(steps[0].namespace):
                 self._records.delete_many(joined(under(steps[0].namespace)))
                 return [None]
+            if self.capabilities.atomic:
+                return self._server.transact(lambda session: self._batch(steps, session))
         raise Unsupported(
             "this MongoDB server stands alone and has no transactions, so that a batch over "
             "several records could end half done; start it with --replSet rs0 and run "
             "rs.initiate() once (one server is enough), or write one record at a time"
+        )
+
+    def _is_cleared_alone(self, prefix: Namespace) -> bool:
+        """Whether a Clear is done without a transaction, for want of one or for its size."""
+        most = _MOST_IN_TRANSACTION
+        under_it = joined(under(prefix))
+        return (
+            not self.capabilities.atomic
+            or self._records.count_documents(under_it, limit=most + 1) > most
         )
 
     def _batch(self, steps: Sequence[Step], session: Session) -> list[Record | None]:

@@ -201,7 +201,7 @@ def is_collision(error: OperationFailure) -> bool:
 
 def pause(attempt: int) -> None:
     """Make room for the writer that was in the way: a random nap, longer each time."""
-    time.sleep(random.uniform(0, min(0.002 * 2**attempt, 0.2)))  # noqa: S311 - no secret
+    time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))  # noqa: S311 - no secret
 
 
 def _commit(session: Session, deadline: float) -> None:

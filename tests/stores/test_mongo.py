@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,17 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from lc_memory import Index, Memory, Query, StoreUnavailable
-from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, UnknownStorage, Unsupported
+from lc_memory import Index, Memory, Query
+from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, Unsupported
 from lc_memory.log import Log
 from lc_memory.paging import read_cursor
 from lc_memory.records import Append, Clear, Delete, Put
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.stores.mongo import MongoStore
-from lc_memory.stores.mongo_client import VERSION, _hosts, _options, _uri
+from lc_memory.stores.mongo_client import VERSION
 from lc_memory.stores.mongo_filters import condition, joined
-from lc_memory.stores.urls import parse_url
 from lc_memory.testing import FakeClock, PropertyContract, StoreContract
 from lc_memory.values import MAX_DEPTH, decode, micros
-from tests import servers
 from tests.databases import Databases
 from tests.servers import MongoDB
 
@@ -203,6 +200,15 @@ class TestMongo(StoreContract, PropertyContract):
                 keys = [[r and r.key for r in s.write(batch[:size])] for s in (store, model)]
                 assert keys[0] == keys[1]
 
+    def test_more_is_cleared_than_a_transaction_takes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lc_memory.stores.mongo._MOST_IN_TRANSACTION", 2)
+        with self.open_store(tmp_path) as store:
+            store.write([Put((name,), str(i), {}) for name in ("n", "m") for i in range(3)])
+            assert store.write([Clear(("n",))]) == [None]
+            assert store.namespaces() == [("m",)]
+
     def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
         self.databases(tmp_path)
         assert _in_threads(6, lambda _: self.open_store(tmp_path).close()) == []
@@ -237,120 +243,6 @@ class TestMongo(StoreContract, PropertyContract):
         with Memory(self.databases(tmp_path), indexes={"notes": ["lang"]}) as memory:
             memory.store_memory("a", {"v": 1})
             assert memory.retrieve_memory("a") == {"v": 1}
-
-
-# -- servers that go away ----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[MongoDB]:
-    """A server of this module's own, to stop and start."""
-    with servers.mongodb() as server:
-        yield server
-
-
-def test_a_restart_is_survived(own_server: MongoDB) -> None:
-    with MongoStore(own_server.create(), timeout=20) as store:
-        log = Log(store, ("log",))
-        store.put(("n",), "k", {"v": 1})
-        own_server.restart()
-        assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
-        own_server.restart()
-        assert store.put(("n",), "k", {"v": 2}).version == 2
-        own_server.restart()
-        log.append([{"i": 1}, {"i": 2}])
-        assert [record.value["i"] for record in log.tail()] == [1, 2]
-
-
-def test_a_server_that_is_down_is_an_error_in_time(own_server: MongoDB) -> None:
-    url = own_server.create()
-    secret = url.replace("//", "//ada:secret-word@")
-    store = MongoStore(url, timeout=1)
-    store.put(("n",), "k", {"v": 1})
-    own_server.stop()
-    try:
-        for use in (
-            lambda: store.get(("n",), "k"),
-            lambda: store.find(Query(("n",))),
-            lambda: store.put(("n",), "k", {}),
-            lambda: store.write([Put(("n",), "k", {}), Put(("n",), "l", {})]),
-            lambda: MongoStore(secret, timeout=1),
-        ):
-            started = time.monotonic()
-            with pytest.raises(StoreUnavailable) as error:
-                use()
-            assert time.monotonic() - started < 5
-            assert "secret-word" not in "".join(traceback.format_exception(error.value))
-    finally:
-        own_server.start()
-    assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
-    store.close()
-
-
-def test_a_server_alone_does_nothing_by_half() -> None:
-    with servers.mongodb(standalone=True) as server, MongoStore(server.create()) as store:
-        assert not store.capabilities.atomic
-        first = store.put(("n",), "k", {"v": 1})
-        for batch in (
-            [Put(("n",), "a", {}), Put(("n",), "b", {})],
-            [Append(("n",), {}), Append(("n",), {})],
-            [Delete(("n",), "k"), Put(("m",), "k", {})],
-            [Clear(("n",)), Put(("n",), "k", {})],
-        ):
-            with pytest.raises(Unsupported, match="replSet"):
-                store.write(batch)
-        assert list(store.records()) == [first]
-        results = store.write(
-            [Put(("n",), "k", {"v": 2}), Delete(("n",), "k"), Put(("n",), "k", {})]
-        )
-        assert [record and record.version for record in results] == [2, 2, 1]
-        assert Log(store, ("log",)).append([{}])[0].key == f"{0:016d}"
-        assert store.write([Clear(("n",))]) == [None]
-        assert store.namespaces() == [("log",)]
-
-
-# -- URLs --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "uri"),
-    [
-        ("mongodb://h1:1,h2:2/db?replicaSet=rs", "mongodb://h1:1,h2:2/db?replicaSet=rs"),
-        ("mongodb://a%40b:p%3A%2F@h1,h2:2/db", "mongodb://a%40b:p%3A%2F@h1,h2:2/db"),
-        ("mongodb+srv://u:p@h.example.org/db", "mongodb+srv://u:p@h.example.org/db"),
-        ("mongodb://[::1]:3/", "mongodb://[::1]:3/"),
-        ("mongodb:///db", "mongodb://127.0.0.1/db"),
-    ],
-)
-def test_a_url_reaches_the_driver_whole(url: str, uri: str) -> None:
-    parsed = parse_url(url)
-    assert _uri(parsed, _hosts(parsed)) == uri
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "mongodb://u:secret-word@h:port/db",
-        "mongodb://u:secret-word@h:1,h:x/db",
-        "mongodb://u:secret-word@h/db?w=0&journal=true",
-        "mongodb://u:secret-word@h/a.b",
-    ],
-)
-def test_a_url_that_is_wrong_keeps_its_secret(url: str) -> None:
-    with pytest.raises(UnknownStorage) as error:
-        MongoStore(url, timeout=0.1)
-    assert "secret-word" not in "".join(traceback.format_exception(error.value))
-
-
-def test_the_url_decides_about_durability() -> None:
-    assert (
-        _options(parse_url("mongodb://h/?W=1&j=false"), 1000.0).keys().isdisjoint({"w", "journal"})
-    )
-    options = _options(parse_url("mongodb://h/"), 1000.0)
-    assert (options["w"], options["journal"]) == ("majority", True)
-
-
-# -- filters -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
