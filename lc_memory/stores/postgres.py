@@ -43,6 +43,9 @@ class PostgreSQL(ServerDatabase):
 
     def prepare(self, connection: Any) -> None:
         connection.autocommit = True
+        # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
+        # driver does not notice.
+        connection.prepare_threshold = None
         connection.execute(f"SET lock_timeout = {int(self.timeout * 1000)}")
         if self._durability == "normal":
             connection.execute("SET synchronous_commit = off")
