@@ -21,12 +21,15 @@ from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
-from lc_memory.stores.names import read_namespace, write_namespace
+from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import COLUMNS, Batch, build_index, load, row_of, under
-from lc_memory.stores.sql_filters import best_ranges
+from lc_memory.stores.sql_filters import Ranges, best_ranges, only_of
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
+
+#: From so many matches on, an index over a range is not worth sorting them for a page.
+_MANY: Final = 1000
 
 
 class SQLStore(Store):
@@ -141,6 +144,11 @@ class SQLStore(Store):
         ranges = best_ranges(query.node, list(usable))
         if ranges is not None:
             condition, keys = ranges.condition("sort_key")
+            keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
+            if self._matches_many(query, ranges, condition, keys):
+                ranges = None  # in order, a page of matches is found sooner than by the index
+        filtered = self._db.condition(query.node)
+        if ranges is not None:
             # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
             source = (
                 "(SELECT DISTINCT record_id FROM lc_memory_fields "
@@ -148,15 +156,26 @@ class SQLStore(Store):
                 "CROSS JOIN lc_memory_records AS r"
             )
             conditions.insert(0, "r.id = f.record_id")
-            parameters[:0] = [usable[ranges.path], write_namespace(query.prefix), *keys]
+            parameters[:0] = keys
+            if only_of(query.node, ranges.path):
+                filtered = None  # the index has said it all
         if not query.expired:
             conditions.append("(r.expires_at IS NULL OR r.expires_at > ?)")
             parameters.append(self._clock.now())
-        filtered = self._db.condition(query.node)
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
         return source, conditions, parameters
+
+    def _matches_many(self, query: Query, ranges: Ranges, condition: str, keys: list[Any]) -> bool:
+        """Whether a page of few is asked of an open range that holds many."""
+        if ranges.cost < 3 or query.limit is None or query.limit > _MANY // 10:
+            return False
+        sql = (
+            "SELECT count(*) FROM (SELECT 1 FROM lc_memory_fields "
+            f"WHERE index_id = ? AND namespace = ? AND {condition} LIMIT {_MANY}) AS held"
+        )
+        return bool(self._db.select(sql, keys)[0][0] >= _MANY)
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()
@@ -174,14 +193,20 @@ class SQLStore(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        # Hop from one namespace to the next along the index, whatever each of them holds.
-        condition, bounds = under(prefix)
+        # Hop from one namespace to the next along the index, whatever each of them holds. Each
+        # hop has one lower bound: of two, SQLite may take the wrong one and walk every record.
+        condition = "1 = 1"
+        bounds: list[Any] = []
+        first, start = ">= ?", write_namespace(prefix)
+        within = namespace_range(prefix)
+        if within is not None:
+            condition, bounds = "r.namespace < ?", [within[1]]
+        if after is not None and write_namespace(after) >= start:
+            first, start = "> ?", write_namespace(after)
         if not expired:
             condition += " AND (r.expires_at IS NULL OR r.expires_at > ?)"
             bounds = [*bounds, self._clock.now()]
         following = f"SELECT min(r.namespace) FROM lc_memory_records AS r WHERE {condition}"
-        first = ">= ?" if after is None else "> ?"
-        start = "" if after is None else write_namespace(after)
         found = self._db.select(
             f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace {first} UNION ALL "
             f"SELECT ({following} AND r.namespace > hop.name) FROM hop "

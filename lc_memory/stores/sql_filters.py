@@ -206,6 +206,12 @@ def best_ranges(node: Node | None, paths: Sequence[Path]) -> Ranges | None:
     return min(options, key=lambda option: option.cost, default=None)
 
 
+def only_of(node: Node | None, path: Path) -> bool:
+    """Whether a filter asks of that one field alone, and no negation."""
+    nodes = node.nodes if isinstance(node, And) else (node,)
+    return all(isinstance(child, Where) and child.path == path for child in nodes)
+
+
 def _flattened(nodes: Sequence[Node | None]) -> list[Where]:
     flat: list[Where] = []
     for node in nodes:
