@@ -69,6 +69,7 @@ class Result:
     fsyncs: float | None = None
     beside: tuple[str, float] | None = None
     both: bool = False
+    is_base: bool = False
     remark: str = ""
     rounds: list[float] = field(default_factory=list)
     cpu_rounds: list[float] = field(default_factory=list)
@@ -78,12 +79,18 @@ class Result:
         return self.contender.startswith("lc_memory")
 
     @property
+    def has_target(self) -> bool:
+        """Whether it is ours, and not the base itself, in a case with a target."""
+        targeted = self.target is not None or self.longest_target is not None
+        return self.is_ours and not self.is_base and targeted
+
+    @property
     def missed(self) -> bool:
         """Whether it is ours and over the target."""
         ratios = [self.ratio or 0, self.beside[1] if self.both and self.beside else 0]
         slow = self.target is not None and max(ratios) > self.target
         late = self.longest is not None and self.longest > (self.longest_target or 1e9)
-        return self.is_ours and (slow or late)
+        return self.has_target and (slow or late)
 
 
 @dataclass
@@ -159,6 +166,8 @@ def _compare(case: Case, results: list[Result]) -> None:
     by_name = {result.contender: result for result in results}
     base = by_name.get(next(iter(case.contenders)))
     second = by_name.get(case.beside or "")
+    if base is not None:
+        base.is_base = True
     for result in results:
         result.micros = (min if case.best else median)(result.rounds)
         if case.fsyncs:

@@ -58,8 +58,9 @@ def markdown(results: Sequence[Result], shape: dict[str, str]) -> str:
     lines += ["| " + " | ".join(HEADINGS) + " |", "|---|---|--:|--:|--:|---|"]
     previous = None
     for result in results:
-        cells = [_bold(cell, result.is_ours) for cell in _cells(result, previous)]
-        lines.append("| " + " | ".join(cells) + " |")
+        case, *cells = _cells(result, previous)
+        cells = [_bold(cell, result.is_ours) for cell in cells]
+        lines.append("| " + " | ".join([case, *cells]) + " |")
         previous = result.case
     return "\n".join(lines)
 
@@ -83,7 +84,7 @@ def _cells(result: Result, previous: str | None) -> list[str]:
 
 
 def _verdict(result: Result) -> str:
-    if not result.is_ours or (result.target is None and result.longest_target is None):
+    if not result.has_target:
         return ""
     limit = "" if result.target is None else f"≤ {result.target:g} "
     return limit + ("missed" if result.missed else "met")
@@ -97,7 +98,7 @@ def _remarks(result: Result) -> Iterator[str]:
     if result.longest is not None:
         limit = result.longest_target
         yield f"longest wait {result.longest * 1e3:.1f} ms" + (
-            f" (≤ {limit * 1e3:.0f})" if limit and result.is_ours else ""
+            f" (≤ {limit * 1e3:.0f})" if limit and result.has_target else ""
         )
     if result.beside is not None:
         yield f"{result.beside[1]:.2f} × {result.beside[0]}"
