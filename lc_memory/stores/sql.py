@@ -23,13 +23,10 @@ from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import COLUMNS, Batch, build_index, load, row_of, under
-from lc_memory.stores.sql_filters import Ranges, best_ranges, only_of
+from lc_memory.stores.sql_filters import best_ranges, only_of
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
-
-#: From so many matches on, an index over a range is not worth sorting them for a page.
-_MANY: Final = 1000
 
 
 class SQLStore(Store):
@@ -141,14 +138,11 @@ class SQLStore(Store):
             for index, number in self._indexes.items()
             if query.exact and index.covers(query.prefix)
         }
+        filtered = self._db.condition(query.node)
         ranges = best_ranges(query.node, list(usable))
         if ranges is not None:
             condition, keys = ranges.condition("sort_key")
             keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
-            if self._matches_many(query, ranges, condition, keys):
-                ranges = None  # in order, a page of matches is found sooner than by the index
-        filtered = self._db.condition(query.node)
-        if ranges is not None:
             # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
             source = (
                 "(SELECT DISTINCT record_id FROM lc_memory_fields "
@@ -166,16 +160,6 @@ class SQLStore(Store):
             conditions.append(filtered[0])
             parameters += filtered[1]
         return source, conditions, parameters
-
-    def _matches_many(self, query: Query, ranges: Ranges, condition: str, keys: list[Any]) -> bool:
-        """Whether a page of few is asked of an open range that holds many."""
-        if ranges.cost < 3 or query.limit is None or query.limit > _MANY // 10:
-            return False
-        sql = (
-            "SELECT count(*) FROM (SELECT 1 FROM lc_memory_fields "
-            f"WHERE index_id = ? AND namespace = ? AND {condition} LIMIT {_MANY}) AS held"
-        )
-        return bool(self._db.select(sql, keys)[0][0] >= _MANY)
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()
