@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from lc_memory import values
-from lc_memory.errors import InvalidQuery
+from lc_memory.errors import InvalidKey, InvalidQuery
 from lc_memory.filters import MISSING, _straight
-from lc_memory.records import Order, Page, Query, Record
+from lc_memory.records import Order, Page, Query, Record, check_id
 
 #: A record's place in an order. The namespace and key break ties, so that no two are equal.
 Position: TypeAlias = "tuple[Any, tuple[str, ...], str]"
@@ -49,16 +49,15 @@ def read_cursor(order: Order, cursor: str) -> Position:
         name, first, namespace, key = orjson.loads(data)
         if name != str(order):
             raise InvalidQuery(f"cursor: it belongs to the order {name!r}, not {str(order)!r}")
-        if not isinstance(key, str) or not all(isinstance(part, str) for part in namespace):
-            raise ValueError("not a position")
+        check_id((tuple(namespace), key))
         if order.path:
             first = base64.b64decode(first, validate=True)
-        elif type(first) is not int:
+        elif type(first) is not int or not -(2**63) <= first < 2**63:
             raise ValueError("not a position")
         return first, tuple(namespace), key
     except InvalidQuery:
         raise
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (InvalidKey, ValueError, TypeError, AttributeError, binascii.Error):
         raise InvalidQuery("cursor: not one that a page gave") from None
 
 

@@ -22,6 +22,9 @@ Value: TypeAlias = dict[str, Any]
 #: fit together into one index entry of every database (MySQL's limit of 3072 is the smallest).
 MAX_NAME_BYTES: Final = 1024
 
+#: The largest limit and offset: more than any store holds, and what every database can bind.
+MOST: Final = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -185,8 +188,8 @@ class Query:
     def __post_init__(self) -> None:
         check_namespace(self.prefix)
         for name, number in (("limit", self.limit), ("offset", self.offset)):
-            if number is not None and (type(number) is not int or number < 0):
-                raise InvalidQuery(f"{name}: {number!r} is not a whole number from 0 up")
+            if number is not None and (type(number) is not int or not 0 <= number <= MOST):
+                raise InvalidQuery(f"{name}: {number!r} is not a whole number from 0 to {MOST}")
         order = Order.parse(self.order) if isinstance(self.order, str) else self.order
         object.__setattr__(self, "sort", order)
         if self.filter:

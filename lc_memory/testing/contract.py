@@ -20,11 +20,13 @@ from lc_memory.errors import (
     StoreClosed,
 )
 from lc_memory.log import Log
+from lc_memory.paging import write_cursor
 from lc_memory.records import (
     ABSENT,
     Append,
     Clear,
     Delete,
+    Order,
     Put,
     Query,
     Record,
@@ -369,9 +371,15 @@ class StoreContract:
                 store.find(Query(cursor=bad))
         with pytest.raises(InvalidQuery):
             store.find(Query(cursor=cursor, order="-@key"))
-        for limit in (-1, 1.5, "1", True):
+        for limit in (-1, 1.5, "1", True, 10**30):
             with pytest.raises(InvalidQuery):
                 Query(limit=limit)  # type: ignore[arg-type]
+            with pytest.raises(InvalidQuery):
+                Query(limit=1, offset=limit)  # type: ignore[arg-type]
+        newest = Order.parse("@updated_at")
+        for forged in ((2**63, ("n",), "k"), (0, ("n\0",), "k"), (0, ("n",), "x" * 5000)):
+            with pytest.raises(InvalidQuery):
+                store.find(Query(order=newest, cursor=write_cursor(newest, forged)))
 
     def test_hostile_filters_are_only_filters(self, store: Store) -> None:
         store.put(("n",), "k", {"a": 1, 'x" OR 1=1 --': 2, "it's": 3, "semi;colon": 4})
