@@ -19,7 +19,7 @@ from lc_memory.stores import schema
 from lc_memory.stores.database import check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.server import ServerDatabase
-from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack
+from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack, within_limits
 
 #: The advisory lock that writers share, and that declaring an index or migrating takes alone.
 _LOCK: Final = 7_461_105_203
@@ -91,7 +91,7 @@ class PostgreSQL(ServerDatabase):
         return source, 'r.namespace = w.n AND r."key" = w.k', names
 
     def condition(self, node: Node | None) -> Sql | None:
-        found = _condition(node)
+        found = within_limits(_condition(node))
         if found is None:
             return None
         # jsonb refuses NUL and surrogates; such documents are Python's. CASE keeps the order.

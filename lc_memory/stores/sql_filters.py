@@ -36,6 +36,7 @@ Sql: TypeAlias = tuple[str, list[Any]]
 AWKWARD: Final = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
 UNBINDABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _MOST_VALUES: Final = 100
+_MOST_PARAMETERS: Final = 500
 
 #: The end of a number's range, relative to it.
 _SLACK: Final = 1e-9
@@ -57,6 +58,14 @@ def sqlite_condition(node: Node | None) -> Sql | None:
     if isinstance(node, Where):
         return _where(node)
     return None  # a negation lets most records through anyway
+
+
+def within_limits(condition: Sql | None) -> Sql | None:
+    """The condition, unless it is too much for a database: then Python decides alone. (SQLite
+    takes expressions of a depth of 1000, and every parameter costs.)"""
+    if condition is None or len(condition[1]) > _MOST_PARAMETERS:
+        return None
+    return condition if condition[0].count(" OR ") <= _MOST_PARAMETERS else None
 
 
 def joined(word: str, parts: Sequence[Sql]) -> Sql:

@@ -30,7 +30,7 @@ from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, check_durability
 from lc_memory.stores.names import write_namespace
-from lc_memory.stores.sql_filters import Sql, sqlite_condition
+from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class SQLite(Database):
         return int(session.select("PRAGMA data_version")[0][0])
 
     def condition(self, node: Node | None) -> Sql | None:
-        return sqlite_condition(node)
+        return within_limits(sqlite_condition(node))
 
     def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
         if len(ids) == 1:

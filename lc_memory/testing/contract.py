@@ -390,6 +390,20 @@ class StoreContract:
             assert len(store.find(Query(filter={field: value})).records) == 1
         assert store.count() == 1
 
+    def test_a_filter_may_be_large(self, store: Store) -> None:
+        """Up to its own limits: what is too much for the database is Python's."""
+        store.put(("n",), "k", {"a": 899})
+        many = [{"a": number} for number in range(900)]
+        for filter in (
+            {"$or": many},
+            {"$and": many[-1:] * 900},
+            {"$and": [{"$or": [{"a": {"$in": []}}, {"a": 899}]}] * 300},
+            {"a": {"$in": list(range(100_000))}},
+            {".".join("a" * 3000): None},
+            {"$or": [{".".join("b" * 40): 1}] * 900 + [{"a": 899}]},
+        ):
+            assert [r.key for r in store.find(Query(("n",), filter)).records] == ["k"]
+
     def test_declared_indexes_change_no_answer(
         self, store: Store, reopen: Callable[..., Store]
     ) -> None:
