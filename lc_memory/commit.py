@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from lc_memory.errors import StoreError
+from lc_memory.records import Op, Record
+from lc_memory.rows import Step, prepare
+from lc_memory.store import Outcome
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
@@ -63,3 +66,17 @@ class GroupCommit(Generic[Batch, Result]):
             for entry in group:
                 entry.outcome = StoreError("the write was interrupted and not committed")
             raise
+
+
+def write_together(
+    committer: GroupCommit[list[Step], list[Record | None]], batches: Sequence[Sequence[Op]]
+) -> list[Outcome]:
+    """Prepare the batches and commit them as one group; what one of them met is its own."""
+    prepared: list[list[Step] | Exception] = []
+    for ops in batches:
+        try:
+            prepared.append(prepare(ops))
+        except Exception as error:  # noqa: BLE001 - a caller's value may raise anything
+            prepared.append(error)
+    done = iter(committer.run([steps for steps in prepared if isinstance(steps, list)]))
+    return [steps if isinstance(steps, Exception) else next(done) for steps in prepared]

@@ -21,7 +21,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from lc_memory.commit import GroupCommit
+from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import (
     CorruptStore,
     LCMemoryError,
@@ -30,7 +30,7 @@ from lc_memory.errors import (
     UnknownStorage,
 )
 from lc_memory.records import ABSENT, Delete, Op, Record
-from lc_memory.rows import Step, prepare
+from lc_memory.rows import Step
 from lc_memory.store import Capabilities, Outcome, closed, outcome
 from lc_memory.stores.archive import Archive
 from lc_memory.stores.disk import Disk, Stamp, our_errors
@@ -148,14 +148,7 @@ class FileStore(TableStore):
         return outcome(self.write_many([ops])[0])
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
-        prepared: list[list[Step] | Exception] = []
-        for ops in batches:
-            try:
-                prepared.append(prepare(ops))
-            except LCMemoryError as error:
-                prepared.append(error)
-        done = iter(self._committer.run([steps for steps in prepared if isinstance(steps, list)]))
-        return [steps if isinstance(steps, Exception) else next(done) for steps in prepared]
+        return write_together(self._committer, batches)
 
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Write the batches as one line; each is all or nothing by itself."""

@@ -14,11 +14,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lc_memory import values
-from lc_memory.commit import GroupCommit
+from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
-from lc_memory.rows import Row, Step, prepare
+from lc_memory.rows import Row, Step
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
@@ -206,14 +206,7 @@ class SQLStore(Store):
         return outcome(self.write_many([ops])[0])
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
-        prepared: list[list[Step] | Exception] = []
-        for ops in batches:
-            try:
-                prepared.append(prepare(ops))
-            except Exception as error:  # noqa: BLE001 - a caller's value may raise anything
-                prepared.append(error)
-        done = iter(self._committer.run([steps for steps in prepared if isinstance(steps, list)]))
-        return [steps if isinstance(steps, Exception) else next(done) for steps in prepared]
+        return write_together(self._committer, batches)
 
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Commit the batches together; each is all or nothing by itself."""

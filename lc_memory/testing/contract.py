@@ -269,6 +269,15 @@ class StoreContract:
         assert [type(outcome) for outcome in outcomes] == [list, Conflict, InvalidValue, list]
         assert [r.key for r in store.records()] == ["a", "d"]
 
+    def test_a_value_that_raises_is_its_own_batchs_affair(self, store: Store) -> None:
+        class Broken(dict[str, Any]):
+            def items(self) -> Any:
+                raise RuntimeError("broken")
+
+        outcomes = store.write_many([[Put(("n",), "a", {})], [Put(("n",), "b", Broken(x=1))]])
+        assert [type(outcome) for outcome in outcomes] == [list, RuntimeError]
+        assert [r.key for r in store.records()] == ["a"]
+
     def test_an_empty_batch_and_an_empty_read(self, store: Store) -> None:
         assert store.write([]) == []
         assert store.read([]) == []
