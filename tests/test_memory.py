@@ -22,6 +22,7 @@ from lc_memory import (
     Memory,
     MemoryNotFound,
     StoreClosed,
+    StoreUnavailable,
     UnknownStorage,
     Unsupported,
 )
@@ -392,3 +393,13 @@ def test_the_database_can_be_looked_at(tmp_path: Path) -> None:
         rows = database.execute("SELECT namespace, key, value FROM lc_memory_records").fetchall()
     database.close()
     assert rows == [("documents\tuser_profile\t", "ada", '{"user_id":"ada","naïve":"café"}')]
+
+
+def test_places_where_no_backup_can_be_written(memory: Memory, tmp_path: Path) -> None:
+    """Each is said plainly, and leaves nothing behind."""
+    for place in (tmp_path / "missing" / "b.json", tmp_path / "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(StoreUnavailable, match=place.name):
+            memory.backup_data(place)
+    assert [path.name for path in tmp_path.glob(".*json*")] == []
+    assert [path.name for path in tmp_path.glob(".folder*")] == []

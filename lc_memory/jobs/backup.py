@@ -26,9 +26,10 @@ from typing import Any, Final
 import orjson
 
 from lc_memory import values
-from lc_memory.errors import BackupError, LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
+from lc_memory.errors import BackupError, LCMemoryError
 from lc_memory.records import Clear, Namespace, Query, Record, Restore
 from lc_memory.store import Store
+from lc_memory.stores.disk import Disk, our_errors
 
 FORMAT: Final = "lc_memory backup"
 VERSION: Final = 1
@@ -154,7 +155,7 @@ def _record(data: dict[str, Any]) -> Record:
 
 
 def _write_atomically(target: Path, write: Callable[[Any], None]) -> None:
-    try:
+    with our_errors(target):
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -166,20 +167,4 @@ def _write_atomically(target: Path, write: Callable[[Any], None]) -> None:
             with suppress(OSError):
                 os.unlink(name)
             raise
-        _sync_folder(target.parent)
-    except FileNotFoundError as error:
-        raise StoreUnavailable(f"{target}: there is no folder {target.parent}") from error
-    except PermissionError as error:
-        raise StoreReadOnly(f"{target}: cannot be written: {error.strerror}") from error
-    except OSError as error:
-        raise StoreFull(f"{target}: cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; Windows has no such thing and needs none."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        Disk().sync_folder(target.parent)
