@@ -115,20 +115,19 @@ class Documents:
 
     def delete(self, name: str, filter: Filter | None, id: str | int | None) -> int:
         """Delete what matches; returns how many documents that were."""
-        namespace = self.namespace(name)
-        if id is not None:
-            seen = self.newest(name, filter, id)
-            return int(seen is not None and self.store.delete(namespace, seen.key))
-        deleted = 0
+        everything = Query(self.namespace(name), filter, exact=True)
         for _ in range(RETRIES):
-            matches = self.store.find(Query(namespace, filter, exact=True)).records
+            if id is None:
+                matches = self.store.find(everything).records
+            else:
+                seen = self.newest(name, filter, id)
+                matches = [seen] if seen is not None else []
             if not matches:
-                return deleted
+                return 0
             try:
-                gone = self.store.write([Delete(namespace, r.key, r) for r in matches])
+                return len(self.store.write([Delete(r.namespace, r.key, r) for r in matches]))
             except Conflict:  # one of them changed meanwhile: does it still match?
                 continue
-            return deleted + len(gone)
         raise Conflict(f"{name!r} is changed by others all the time; try again later")
 
     def clear(self) -> None:
