@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lc_memory.aio import AsyncStore as AsyncStore
     from lc_memory.errors import BackupError as BackupError
+    from lc_memory.errors import BackupKeyError as BackupKeyError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import DrillFailed as DrillFailed
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
     from lc_memory.errors import InvalidKey as InvalidKey
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
     from lc_memory.errors import NewerFormat as NewerFormat
+    from lc_memory.errors import SnapshotLost as SnapshotLost
     from lc_memory.errors import StoreClosed as StoreClosed
     from lc_memory.errors import StoreError as StoreError
     from lc_memory.errors import StoreFull as StoreFull
@@ -97,10 +100,10 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
-        "InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError "
-        "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
-        "StoreUnavailable UnknownStorage Unsupported"
+        "BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed InvalidFilter "
+        "InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound "
+        "MigrationError MissingExtra NewerFormat SnapshotLost StoreClosed StoreError StoreFull "
+        "StoreReadOnly StoreUnavailable UnknownStorage Unsupported"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -111,6 +114,7 @@ __all__ = [
     "Append",
     "AsyncStore",
     "BackupError",
+    "BackupKeyError",
     "Capabilities",
     "ChatHistory",
     "Checkpointer",
@@ -120,6 +124,7 @@ __all__ = [
     "Conversation",
     "CorruptStore",
     "Delete",
+    "DrillFailed",
     "Index",
     "InvalidFilter",
     "InvalidInput",
@@ -147,6 +152,7 @@ __all__ = [
     "Query",
     "Record",
     "Restore",
+    "SnapshotLost",
     "Store",
     "StoreClosed",
     "StoreError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     from agents import SessionSettings
     from lc_memory.jobs.backup import Backup
+    from lc_memory.jobs.backups import Backups
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.jobs.retention import Keep
+    from lc_memory.jobs.schedule import Schedule
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from lc_memory.openai_agents import AgentSession
 
 T = TypeVar("T")
+
+_MAKING = threading.Lock()
 
 
 class Memory:
@@ -92,6 +98,7 @@ class Memory:
         self.bridge = bridge
         self.scope: Namespace = ()
         self.user: str | None = None
+        self._backups: Backups | None = None
         self._opened = opened
         self._documents = Documents(store, (), None, identity)
 
@@ -199,20 +206,63 @@ class Memory:
 
     # -- backup ----------------------------------------------------------------------------
 
-    def backup_data(self, path: str | os.PathLike[str]) -> Backup:
-        """Write everything to one checksummed file (see :mod:`lc_memory.jobs.backup`)."""
-        from lc_memory.jobs.backup import backup
+    @property
+    def backups(self) -> Backups:
+        """The backups of this memory: made, listed, verified, tried out, on a schedule."""
+        with _MAKING:
+            if self._backups is None:
+                from lc_memory.jobs.backups import Backups
 
-        return backup(self.backend, path, self.scope)
+                self._backups = Backups(self.backend, self.scope)
+            return self._backups
 
-    def restore_data(self, path: str | os.PathLike[str]) -> int:
+    def backup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
+        """Write everything, as of one moment, to one checksummed file (mode 0600).
+
+        ``backup.json`` is a JSON document for a person to read, ``backup.jsonl`` lines; ``.gz``
+        or ``.zst`` at the end compresses. A URL such as ``s3://bucket/backup.jsonl.gz`` goes
+        through fsspec. ``key`` (32 bytes, or a passphrase) seals the file. What is encrypted in
+        the store stays so. See docs/backups.md.
+        """
+        return self.backups.write(path, key)
+
+    def restore_data(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mode: str = "replace",
+        collections: Iterable[str] | None = None,
+        user: str | None = None,
+        key: bytes | str | None = None,
+    ) -> int:
         """Replace everything by what a backup holds, or change nothing and raise BackupError.
 
-        Returns how many records were restored.
+        The whole file is verified first, and a kill at any moment leaves the old state or the new
+        one. ``collections`` and ``user`` restore that part only; ``mode="merge"`` deletes
+        nothing. Returns how many records were restored.
         """
-        from lc_memory.jobs.backup import restore
+        return self.backups.restore(path, mode, collections, user, key)
 
-        return restore(self.backend, path, self.scope)
+    def schedule_backups(
+        self,
+        every: str | float | None = None,
+        *,
+        cron: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        keep: Keep | int | Mapping[str, int] | None = None,
+        **options: Any,
+    ) -> Schedule:
+        """Make backups from now on, as long as this memory is open: ``every="6h"`` (minutes, if
+        it is a number) or ``cron="0 3 * * *"`` (UTC), into a folder or an fsspec URL.
+
+        The schedule is kept in the store: without arguments the stored one is taken up again.
+        Processes that share the store make one backup. Each is tried out by restoring it into a
+        scratch store; ``keep`` says which stay. See
+        :meth:`lc_memory.jobs.backups.Backups.schedule` for the options.
+        """
+        return self.backups.schedule(every, cron=cron, to=to, keep=keep, **options)
 
     def copy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -358,13 +408,19 @@ class Memory:
         """:meth:`delete_memory` for asyncio."""
         return await self.bridge.run(self.delete_memory, name, filter, id=id)
 
-    async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
+    async def abackup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
         """:meth:`backup_data` for asyncio."""
-        return await self.bridge.run(self.backup_data, path)
+        return await self.bridge.run(self.backup_data, path, key=key)
 
-    async def arestore_data(self, path: str | os.PathLike[str]) -> int:
+    async def arestore_data(self, path: str | os.PathLike[str], **options: Any) -> int:
         """:meth:`restore_data` for asyncio."""
-        return await self.bridge.run(self.restore_data, path)
+        return await self.bridge.run(self.restore_data, path, **options)
+
+    async def aschedule_backups(self, every: str | float | None = None, **options: Any) -> Schedule:
+        """:meth:`schedule_backups` for asyncio."""
+        return await self.bridge.run(self.schedule_backups, every, **options)
 
     async def acopy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -377,6 +433,8 @@ class Memory:
     def close(self) -> None:
         """Finish the work under way and close the store. Closing twice is allowed; a handle
         from :meth:`as_user` closes nothing."""
+        if self._backups is not None:
+            self._backups.close()
         if self._opened:
             self.bridge.close()
             if self._owns_store:

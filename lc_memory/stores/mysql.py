@@ -30,6 +30,10 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
+    one_moment = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)

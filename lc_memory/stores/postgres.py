@@ -34,6 +34,10 @@ class PostgreSQL(ServerDatabase):
     error = psycopg.Error
     locking = " FOR UPDATE OF r"
     current_schema = "current_schema()"
+    one_moment = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement
+    )
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         self._durability = check_durability(durability)
