@@ -334,20 +334,19 @@ def _expanded(file: IO[bytes]) -> IO[bytes]:
 
 
 def _record(data: dict[str, Any]) -> Record:
-    created, updated, expires = (
-        text and values.read_time(text)
-        for text in (data["created_at"], data["updated_at"], data["expires_at"])
-    )
-    version, owner, value = data["version"], data["owner"], data["value"]
-    if type(version) is not int or not 0 < version < 2**63 or type(value) is not dict:
-        raise ValueError("not a record")
+    namespace, version, value = data["namespace"], data["version"], data["value"]
+    if type(version) is not int or not 0 < version < 2**63:
+        raise ValueError("its version is no number from 1")
+    if type(namespace) is not list or type(value) is not dict:
+        raise ValueError("its namespace is no list, or its value no object")
+    expires, owner = data["expires_at"], data["owner"]
     return Record(
-        check_namespace(tuple(data["namespace"])),
+        check_namespace(tuple(namespace)),
         check_name(data["key"]),
         value,
         version,
-        created,
-        updated,
-        expires,
+        values.read_time(data["created_at"]),
+        values.read_time(data["updated_at"]),
+        None if expires is None else values.read_time(expires),
         None if owner is None else check_name(owner, "owner"),
     )
