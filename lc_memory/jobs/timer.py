@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,8 @@ class Timer:
         except ImportError as error:
             raise MissingExtra("Scheduling backups", "backup") from error
         self._backups = backups
+        self._running = threading.RLock()  # held while a backup is made
+        self._stopped = False
         self._scheduler = BackgroundScheduler(timezone=UTC, daemon=True)
         self._scheduler.start()
 
@@ -44,23 +47,28 @@ class Timer:
         self._wake_in(wait)
 
     def stop(self) -> None:
-        """End the thread, and wait for it."""
-        self._scheduler.shutdown(wait=True)
+        """End the thread, and wait for the backup under way."""
+        self._stopped = True
+        # Waiting itself, it would hold a lock that planning the next backup needs.
+        self._scheduler.shutdown(wait=False)
+        with self._running:
+            pass
 
     def _wake(self) -> None:
-        from apscheduler.schedulers import SchedulerNotRunningError
-
-        try:
-            self._backups.run_due()
-        except Exception as error:  # noqa: BLE001 - recorded and logged; the next one may succeed
-            _log.debug("the scheduled backup failed: %s", error)
-        try:
-            self.plan()
-        except SchedulerNotRunningError:
-            return
-        except Exception as error:  # noqa: BLE001 - the store is out of reach: look again later
-            _log.warning("the schedule of backups cannot be read: %s", error)
-            self._wake_in(timedelta(minutes=1))
+        with self._running:
+            if self._stopped:
+                return
+            try:
+                self._backups.run_due()
+            except Exception as error:  # noqa: BLE001 - recorded, and the next one may succeed
+                _log.debug("the scheduled backup failed: %s", error)
+            if self._stopped:
+                return
+            try:
+                self.plan()
+            except Exception as error:  # noqa: BLE001 - the store is out of reach: look again later
+                _log.warning("the schedule of backups cannot be read: %s", error)
+                self._wake_in(timedelta(minutes=1))
 
     def _wake_in(self, wait: timedelta) -> None:
         self._scheduler.add_job(
