@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.backups import Backups
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.jobs.move import Move
     from lc_memory.jobs.retention import Keep
     from lc_memory.jobs.schedule import Schedule
     from lc_memory.langchain.cache import LLMCache
@@ -294,6 +295,16 @@ class Memory:
             if opened is not None:
                 opened.close()
 
+    def migrate_to(self, other: Memory | str) -> Move:
+        """A move of everything to another memory (or the store of a URL) while others go on
+        writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
+        ``rollback()``. See :mod:`lc_memory.jobs.move`."""
+        from lc_memory.jobs.move import Move
+
+        if isinstance(other, str):
+            return Move(self.backend, open_store(other), self.scope, owns_target=True)
+        return Move(self.backend, other.backend, self.scope)
+
     # -- the frameworks' own interfaces ----------------------------------------------------
 
     def chat_history(self, session_id: str, *, limit: int | None = None) -> ChatHistory:
@@ -427,6 +438,10 @@ class Memory:
     ) -> Migration:
         """:meth:`copy_to` for asyncio."""
         return await self.bridge.run(self.copy_to, other, dry_run=dry_run, merge=merge)
+
+    async def amigrate_to(self, other: Memory | str) -> Move:
+        """:meth:`migrate_to` for asyncio: call the move's methods in a thread."""
+        return await self.bridge.run(self.migrate_to, other)
 
     # -- the end ---------------------------------------------------------------------------
 
