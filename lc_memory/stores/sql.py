@@ -22,7 +22,7 @@ from lc_memory.rows import Row, Step
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, Batch, build_index, load, row_of, under
+from lc_memory.stores.sql_batch import COLUMNS, Batch, allowed, build_index, load, row_of, under
 from lc_memory.stores.sql_filters import best_ranges, only_of
 
 #: As LIMIT: everything.
@@ -159,6 +159,10 @@ class SQLStore(Store):
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
+        if query.within is not None:
+            condition, names = allowed(query.within)
+            conditions.append(condition)
+            parameters += names
         return source, conditions, parameters
 
     def count(self, query: Query | None = None) -> int:
