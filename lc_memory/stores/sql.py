@@ -38,7 +38,7 @@ class SQLStore(Store):
     a scan; declaring one over existing records indexes them now.
     """
 
-    capabilities = Capabilities(indexes=True)
+    capabilities = Capabilities(indexes=True, grouped=True)
 
     def __init__(
         self,
