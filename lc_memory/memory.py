@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agents import SessionSettings
     from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.keys import Source
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
@@ -53,6 +54,11 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
+        a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
+        environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
+        a store whose change of keys was interrupted. Raises WrongKey.
+    :param encrypt_fields: seal only these fields (``["profile.email"]``) of all values.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.
 
     One object serves threads and event loops alike; every method has an async twin with an ``a``
@@ -65,6 +71,8 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        encryption_key: Source | list[Source] | None = None,
+        encrypt_fields: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         if isinstance(url, Store):
@@ -72,15 +80,24 @@ class Memory:
                 raise TypeError("an open store takes its options when it is opened")
             store, self._owns_store = url, False
         else:
-            if indexes:
-                options["indexes"] = [
-                    Index.of((*scope, "documents", name), field)
-                    for scope in ((), ("users", "*"))
-                    for name, fields in indexes.items()
-                    for field in fields
-                ]
             store, self._owns_store = open_store(url_of() if url is None else url, **options), True
-        self._layers = Stack(store)
+        declared = [
+            Index.of((*scope, "documents", name), field)
+            for scope in ((), ("users", "*"))
+            for name, fields in (indexes or {}).items()
+            for field in fields
+        ]
+        try:
+            self._layers = Stack(
+                store,
+                encryption_key=encryption_key,
+                encrypt_fields=encrypt_fields,
+                indexes=declared,
+            )
+        except BaseException:
+            if self._owns_store:
+                store.close()
+            raise
         self._bind(None, None, identity or {})
 
     def _bind(
