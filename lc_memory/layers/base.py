@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from lc_memory.filters import Node
 from lc_memory.paging import cut, page_of
-from lc_memory.records import BY_KEY, Clear, Id, Namespace, Op, Page, Query, Record
+from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record
 from lc_memory.store import Capabilities, Index, Outcome, Store
 
 #: The namespace of the library's own records: settings, keys, grants, the audit log.
@@ -67,7 +67,7 @@ class Layer(Store):
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         entered = self.enter(ops)
-        return self.leave(ops, _asked(ops, entered, self.inner.write(entered)))
+        return self.leave(ops, asked(ops, entered, self.inner.write(entered)))
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         entered: list[Sequence[Op] | Exception] = []
@@ -85,7 +85,7 @@ class Layer(Store):
             result = next(done)
             try:
                 if not isinstance(result, Exception):
-                    result = self.leave(ops, _asked(ops, admitted, result))
+                    result = self.leave(ops, asked(ops, admitted, result))
             except Exception as error:  # noqa: BLE001 - it is the batch's outcome
                 result = error
             outcomes.append(result)
@@ -139,7 +139,14 @@ def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
     return spared
 
 
-def _asked(
+def without_system(store: Store, query: Query) -> Query:
+    """A query over everything, as one over everything but the library's own records."""
+    labels = dict.fromkeys(name[:1] for name in store.namespaces(query.prefix, expired=True))
+    within = Limits(tuple(label for label in labels if label != SYSTEM))
+    return replace(query, within=within if query.within is None else within.both(query.within))
+
+
+def asked(
     ops: Sequence[Op], entered: Sequence[Op], results: list[Record | None]
 ) -> list[Record | None]:
     """The results of the caller's own operations: layers add theirs at the end of a batch, or
