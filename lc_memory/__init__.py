@@ -12,7 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lc_memory.access import Grant as Grant
     from lc_memory.aio import AsyncStore as AsyncStore
+    from lc_memory.audit import AuditEntry as AuditEntry
+    from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
     from lc_memory.errors import BackupKeyError as BackupKeyError
     from lc_memory.errors import CommitUnknown as CommitUnknown
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from lc_memory.errors import StoreUnavailable as StoreUnavailable
     from lc_memory.errors import UnknownStorage as UnknownStorage
     from lc_memory.errors import Unsupported as Unsupported
+    from lc_memory.errors import WrongKey as WrongKey
     from lc_memory.filters import matches as matches
+    from lc_memory.keys import generate_key as generate_key
     from lc_memory.knowledge import Knowledge as Knowledge
     from lc_memory.langchain.cache import LLMCache as LLMCache
     from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
@@ -55,9 +60,12 @@ if TYPE_CHECKING:
     from lc_memory.openai_items import items_of as items_of
     from lc_memory.openai_items import messages_of as messages_of
     from lc_memory.records import ABSENT as ABSENT
+    from lc_memory.records import PRESENT as PRESENT
     from lc_memory.records import Append as Append
     from lc_memory.records import Clear as Clear
     from lc_memory.records import Delete as Delete
+    from lc_memory.records import Expect as Expect
+    from lc_memory.records import Limits as Limits
     from lc_memory.records import Op as Op
     from lc_memory.records import Order as Order
     from lc_memory.records import Page as Page
@@ -79,9 +87,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "lc_memory.memory": "Memory",
+    "lc_memory.access": "Grant",
     "lc_memory.aio": "AsyncStore",
+    "lc_memory.audit": "AuditEntry",
+    "lc_memory.keys": "generate_key",
     "lc_memory.store": "Capabilities Index Store",
-    "lc_memory.records": "ABSENT Append Clear Delete Op Order Page Put Query Record Restore Touch",
+    "lc_memory.records": (
+        "ABSENT PRESENT Append Clear Delete Expect Limits Op Order Page Put Query Record "
+        "Restore Touch"
+    ),
     "lc_memory.filters": "matches",
     "lc_memory.knowledge": "Knowledge",
     "lc_memory.log": "Log",
@@ -100,19 +114,22 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed InvalidFilter "
-        "InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound "
-        "MigrationError MissingExtra NewerFormat SnapshotLost StoreClosed StoreError StoreFull "
-        "StoreReadOnly StoreUnavailable UnknownStorage Unsupported"
+        "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
+        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
+        "MemoryNotFound MigrationError MissingExtra NewerFormat SnapshotLost StoreClosed "
+        "StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "ABSENT",
+    "PRESENT",
+    "AccessDenied",
     "AgentSession",
     "Append",
     "AsyncStore",
+    "AuditEntry",
     "BackupError",
     "BackupKeyError",
     "Capabilities",
@@ -125,6 +142,8 @@ __all__ = [
     "CorruptStore",
     "Delete",
     "DrillFailed",
+    "Expect",
+    "Grant",
     "Index",
     "InvalidFilter",
     "InvalidInput",
@@ -137,6 +156,7 @@ __all__ = [
     "LLMCache",
     "LangGraphStore",
     "LearningProgress",
+    "Limits",
     "Log",
     "Memory",
     "MemoryContext",
@@ -164,6 +184,8 @@ __all__ = [
     "UnknownStorage",
     "Unsupported",
     "UserProfile",
+    "WrongKey",
+    "generate_key",
     "items_of",
     "matches",
     "memory_tools",

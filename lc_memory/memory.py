@@ -6,15 +6,15 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter
-from lc_memory.errors import InvalidKey
+from lc_memory.documents import Documents, Filter, document_key
+from lc_memory.errors import AccessDenied, InvalidKey
+from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Order, Record, Value, check_name
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from langgraph.store.base import IndexConfig, TTLConfig
 
     from agents import SessionSettings
+    from lc_memory.access import Access, Grant
+    from lc_memory.audit import Audit
     from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.backups import Backups
     from lc_memory.jobs.migrate import Migration
     from lc_memory.jobs.move import Move
     from lc_memory.jobs.retention import Keep
     from lc_memory.jobs.schedule import Schedule
+    from lc_memory.keys import Source
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
@@ -59,6 +62,16 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
+        a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
+        environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
+        a store whose change of keys was interrupted. Raises WrongKey.
+    :param encrypt_fields: seal only these fields (``["profile.email"]``) of all values.
+    :param access_control: users, groups, roles and grants (see docs/security.md): a handle that is
+        bound to nobody can do nothing. Once on, it is on for all who open the store; False
+        turns it off.
+    :param admins: users who may do everything.
+    :param audit: keep a log of every access (``memory.audit``). Once on, on for all, as above.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.
 
     One object serves threads and event loops alike; every method has an async twin with an ``a``
@@ -71,6 +84,11 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        encryption_key: Source | list[Source] | None = None,
+        encrypt_fields: Sequence[str] | None = None,
+        access_control: bool | None = None,
+        admins: Sequence[str] = (),
+        audit: bool | None = None,
         **options: Any,
     ) -> None:
         if isinstance(url, Store):
@@ -78,48 +96,69 @@ class Memory:
                 raise TypeError("an open store takes its options when it is opened")
             store, self._owns_store = url, False
         else:
-            if indexes:
-                options["indexes"] = [
-                    Index.of((*scope, "documents", name), field)
-                    for scope in ((), ("users", "*"))
-                    for name, fields in indexes.items()
-                    for field in fields
-                ]
             store, self._owns_store = open_store(url_of() if url is None else url, **options), True
-        self._bind(store, AsyncStore(store), identity or {}, True)
+        declared = [
+            Index.of((*scope, "documents", name), field)
+            for scope in ((), ("users", "*"))
+            for name, fields in (indexes or {}).items()
+            for field in fields
+        ]
+        try:
+            self._layers = Stack(
+                store,
+                encryption_key=encryption_key,
+                encrypt_fields=encrypt_fields,
+                access_control=access_control,
+                admins=admins,
+                audit=audit,
+                indexes=declared,
+            )
+        except BaseException:
+            if self._owns_store:
+                store.close()
+            raise
+        self.bridge = AsyncStore(store)
+        self._identity = identity or {}
+        self._opened = True
+        self._bind(None, None)
 
-    def _bind(
-        self,
-        store: Store,
-        bridge: AsyncStore,
-        identity: Mapping[str, Sequence[str]],
-        opened: bool,
-    ) -> None:
-        self.backend = store
-        self.bridge = bridge
-        self.scope: Namespace = ()
-        self.user: str | None = None
+    def _bind(self, principal: str | None, user: str | None) -> None:
+        """Work with a principal's rights, on a user's things (None: on everybody's)."""
+        for name in (principal, user):
+            if name is not None and not check_name(name, "user id"):
+                raise InvalidKey("user id: empty")
+        self.principal, self.user = principal, user
+        self.scope: Namespace = () if user is None else ("users", user)
+        self.backend: Store = self._layers.handle(principal)
+        self.bridge = self.bridge.over(self.backend)
         self._backups: Backups | None = None
-        self._opened = opened
-        self._documents = Documents(store, (), None, identity)
+        self._documents = Documents(self.backend, self.scope, user, self._identity)
+
+    def _bound(self, principal: str | None, user: str | None) -> Memory:
+        handle = object.__new__(Memory)
+        handle._layers, handle.bridge, handle._identity = self._layers, self.bridge, self._identity
+        handle._opened = False
+        handle._bind(principal, user)
+        return handle
 
     def as_user(self, user: str) -> Memory:
         """The same memory, bound to one user: it reads and writes that user's things only.
 
         What is stored through it (documents, chats, the LangGraph store) lies under the
-        namespace ``("users", user)``. The handle needs no closing. Raises InvalidKey for a user
-        id that is empty or that no store can keep.
+        namespace ``("users", user)``. The handle needs no closing. With access control on, who is
+        bound stays bound: ``alice.as_user("bob")`` sees of bob's what alice may see. Raises
+        InvalidKey for a user id that is empty or that no store can keep.
         """
-        handle = object.__new__(Memory)
-        handle._bind(self.backend, self.bridge, self._documents.identity, False)
-        handle._bind_to(user)
-        return handle
+        bound = self.principal if self._layers.guards and self.principal else user
+        return self._bound(bound, user)
 
-    def _bind_to(self, user: str) -> None:
-        if not check_name(user, "user id"):
-            raise InvalidKey("user id: empty")
-        self.scope, self.user = ("users", user), user
-        self._documents = replace(self._documents, scope=self.scope, owner=user)
+    def acting_as(self, user: str) -> Memory:
+        """The same memory, with the rights of a user, not bound to their namespace: for an
+        administrator, or to see what others share. Raises AccessDenied where access control is
+        on and the handle is bound to another user."""
+        if self._layers.guards and self.principal not in (None, user):
+            raise AccessDenied(f"{self.principal!r} cannot act as somebody else")
+        return self._bound(user, None)
 
     def collection(self, name: str) -> Namespace:
         """The namespace in which a collection's documents lie, for use with the waist."""
@@ -205,6 +244,36 @@ class Memory:
         """
         return self._documents.delete(name, filter, id)
 
+    # -- trust -----------------------------------------------------------------------------
+
+    @property
+    def access(self) -> Access:
+        """Users, groups, roles and grants. Raises Unsupported without access control."""
+        from lc_memory.access import Access
+
+        self._layers.policy()
+        return Access(self._layers, self.principal)
+
+    @property
+    def audit(self) -> Audit:
+        """The audit log. Raises AccessDenied to who is no administrator."""
+        from lc_memory.audit import Audit
+
+        return Audit(self._layers, self.principal)
+
+    def share(
+        self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
+    ) -> Grant:
+        """Let another user (or ``"group:team"``) read a document, or without an ``id`` the
+        collection; with ``write`` change it too. They reach it by ``as_user`` of this user."""
+        key = None if id is None else document_key(id)
+        return self.access.share(with_user, self.collection(name), key, write=write)
+
+    def unshare(self, name: str, id: str | int | None = None, *, with_user: str) -> int:
+        """Take back what was shared; returns how many grants that were."""
+        key = None if id is None else document_key(id)
+        return self.access.unshare(with_user, self.collection(name), key)
+
     # -- backup ----------------------------------------------------------------------------
 
     @property
@@ -213,8 +282,11 @@ class Memory:
         with _MAKING:
             if self._backups is None:
                 from lc_memory.jobs.backups import Backups
+                from lc_memory.jobs.rights import Rights
 
-                self._backups = Backups(self.backend, self.scope)
+                self._backups = Backups(
+                    self._layers.store, self.scope, Rights(self._layers, self.principal)
+                )
             return self._backups
 
     def backup_data(
@@ -279,12 +351,15 @@ class Memory:
         from lc_memory.jobs.progress import shown
 
         opened = Memory(other) if isinstance(other, str) else None
+        target = opened or other
+        assert isinstance(target, Memory)
         try:
-            target = (opened or other).backend  # type: ignore[union-attr]  # one of the two is
+            for right in () if dry_run else ("write", "delete"):
+                target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
                 return migrate(
                     self.backend,
-                    target,
+                    target._layers.inner(target.principal),
                     prefix=self.scope,
                     dry_run=dry_run,
                     merge=merge,
@@ -298,12 +373,18 @@ class Memory:
     def migrate_to(self, other: Memory | str) -> Move:
         """A move of everything to another memory (or the store of a URL) while others go on
         writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
-        ``rollback()``. See :mod:`lc_memory.jobs.move`."""
-        from lc_memory.jobs.move import Move
+        ``rollback()``. See :mod:`lc_memory.jobs.move`.
 
+        Records that are encrypted move as they are, with their keys. Raises AccessDenied to who
+        may not do that.
+        """
+        from lc_memory.jobs.move import Move
+        from lc_memory.jobs.rights import check_move
+
+        check_move(self._layers, self.principal, None if isinstance(other, str) else other._layers)
         if isinstance(other, str):
-            return Move(self.backend, open_store(other), self.scope, owns_target=True)
-        return Move(self.backend, other.backend, self.scope)
+            return Move(self._layers.store, open_store(other), self.scope, owns_target=True)
+        return Move(self._layers.store, other._layers.store, self.scope)
 
     # -- the frameworks' own interfaces ----------------------------------------------------
 
@@ -419,6 +500,16 @@ class Memory:
         """:meth:`delete_memory` for asyncio."""
         return await self.bridge.run(self.delete_memory, name, filter, id=id)
 
+    async def ashare(
+        self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
+    ) -> Grant:
+        """:meth:`share` for asyncio."""
+        return await self.bridge.run(self.share, name, id, with_user=with_user, write=write)
+
+    async def aunshare(self, name: str, id: str | int | None = None, *, with_user: str) -> int:
+        """:meth:`unshare` for asyncio."""
+        return await self.bridge.run(self.unshare, name, id, with_user=with_user)
+
     async def abackup_data(
         self, path: str | os.PathLike[str], *, key: bytes | str | None = None
     ) -> Backup:
@@ -453,7 +544,7 @@ class Memory:
         if self._opened:
             self.bridge.close()
             if self._owns_store:
-                self.backend.close()
+                self._layers.store.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio."""
@@ -483,4 +574,4 @@ class Memory:
 
     def __repr__(self) -> str:
         bound = f" as {self.user!r}" if self.user else ""
-        return f"<{type(self).__name__} over {self.backend!r}{bound}>"
+        return f"<{type(self).__name__} over {self._layers.store!r}{bound}>"

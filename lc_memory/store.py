@@ -52,6 +52,7 @@ class Capabilities:
     shared: bool = True  # several processes may have it open at once
     atomic: bool = True  # a batch of several operations is all or nothing
     indexes: bool = False  # declared fields are found without a scan
+    grouped: bool = False  # write_many commits several batches at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,9 @@ class Store(ABC):
                     continue
                 swept += 1
         return swept
+
+    def declare(self, indexes: Sequence[Index]) -> None:  # noqa: B027 - for most, nothing
+        """Find these fields without a scan from now on, where the store has indexes."""
 
     def now(self) -> datetime:
         """The store's time (UTC), which decides what has expired."""

@@ -7,12 +7,14 @@ takes the memory of a page (stores that hold everything in memory still do).
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from lc_memory import values
 from lc_memory.errors import BackupError, InvalidInput, SnapshotLost
 from lc_memory.jobs.backup_file import Backup as Backup
 from lc_memory.jobs.backup_file import reading, write
@@ -50,7 +52,8 @@ def backup(
             with store.snapshot() as view:
                 total = view.count(Query(scope, expired=True))
                 records = _told(_belonging(view, scope), progress, total)
-                return write(Path(path), records, now or datetime.now(UTC), scope, key, disk)
+                when, under = now or datetime.now(UTC), encryption(view)
+                return write(Path(path), records, when, scope, key, disk, under)
         except SnapshotLost:
             if not left:
                 raise
@@ -68,6 +71,7 @@ def restore(
     key: Key | None = None,
     progress: Progress = silent,
     name: str | None = None,
+    accept: Callable[[Backup], None] = lambda made: None,
 ) -> int:
     """Replace what the backup was made of by what it holds; returns how many records.
 
@@ -86,6 +90,13 @@ def restore(
     if made.scope[: len(scope)] == scope:
         scope = made.scope
     whole = part.is_all and mode == "replace"
+    accept(made)
+    if not (whole and not scope) and made.encryption != encryption(store):
+        raise BackupError(
+            f"{name or path}: its records were stored under {_under(made.encryption)}, and those "
+            f"of this store are under {_under(encryption(store))}: they cannot be mixed; restore "
+            "all of it, into a store of its own"
+        )
     restored = 0
 
     def records() -> Iterator[Record]:
@@ -152,6 +163,20 @@ def verify(
     if wanted.user is not None and not inside:
         raise BackupError(f"{shown}: holds nothing of {wanted.user!r}; nothing was restored")
     return made
+
+
+def encryption(store: Store) -> str:
+    """What tells the encryption of a store from another's; empty if it has none."""
+    found = store.get((OURS, "settings"), "encryption")
+    if found is None:
+        return ""
+    return hashlib.sha256(values.encode({"salt": found.value.get("salt")}).encode()).hexdigest()[
+        :16
+    ]
+
+
+def _under(encryption: str) -> str:
+    return f"the encryption {encryption}" if encryption else "no encryption"
 
 
 def _belonging(view: Store, scope: Namespace) -> Iterator[Record]:

@@ -2,7 +2,7 @@
 
 ``*.jsonl`` is JSON Lines: a header, one record a line in the order of their ids, a trailer:
 
-    {"format":"lc_memory backup","version":2,"created_at":"…","scope":[],"library":"0.1.0"}
+    {"format":"lc_memory backup","version":2,"created_at":"…","scope":[],"library":"0.1.0",…}
     {"namespace":[…],"key":"…","value":{…},"version":1,"created_at":"…",…}
     {"count":1,"sha256":"…","collections":{"documents/notes":1}}
 
@@ -56,7 +56,8 @@ _LONGEST_HEAD: Final = 1 << 16
 @dataclass(frozen=True, slots=True)
 class Backup:
     """What a backup holds: the manifest. ``size`` is the file's, in bytes; ``library`` is the
-    version that wrote it; ``sha256`` is of the content before it was compressed and sealed."""
+    version that wrote it; ``sha256`` is of the content before it was compressed and sealed;
+    ``encryption`` tells under which encryption (empty: none) the records were stored."""
 
     path: Path | str
     count: int
@@ -67,6 +68,7 @@ class Backup:
     size: int = 0
     sealed: bool = False
     library: str = ""
+    encryption: str = ""
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -79,6 +81,7 @@ def write(
     scope: Namespace,
     key: Key | None = None,
     disk: Disk | None = None,
+    encryption: str = "",
 ) -> Backup:
     """Write a backup of these records: the file appears whole (mode 0600), or not at all."""
     made: list[Backup] = []
@@ -86,7 +89,7 @@ def write(
     def fill(file: IO[bytes]) -> None:
         sealed = None if key is None else SealedWriter(file, key)
         with _compressed(sealed or file, path.suffix) as out:
-            made.append(_write_lines(out, records, now, scope, _layout(path)))
+            made.append(_write_lines(out, records, now, scope, _layout(path), encryption))
         if sealed is not None:
             sealed.finish()
 
@@ -116,7 +119,12 @@ def _layout(path: Path) -> int:
 
 
 def _write_lines(
-    out: IO[bytes], records: Iterable[Record], now: datetime, scope: Namespace, layout: int
+    out: IO[bytes],
+    records: Iterable[Record],
+    now: datetime,
+    scope: Namespace,
+    layout: int,
+    encryption: str,
 ) -> Backup:
     digest = hashlib.sha256()
     tally = Tally()
@@ -127,7 +135,7 @@ def _write_lines(
 
     time = values.write_time(now)
     head = {"format": FORMAT, "version": layout, "created_at": time, "scope": scope}
-    start = orjson.dumps(head | {"library": __version__})
+    start = orjson.dumps(head | {"library": __version__, "encryption": encryption})
     put((start if layout == LINES else start[:-1] + _RECORDS) + b"\n")
     count = 0
     between, end = (b"", b"\n") if layout == LINES else (b",\n", b"")
@@ -142,7 +150,8 @@ def _write_lines(
         put(b"\n],\n" if count else b"],\n")
         last = b'"count": %d, "sha256": "%s", "collections": %s}\n'
     out.write(last % (count, digest.hexdigest().encode(), counts))
-    return Backup("", count, digest.hexdigest(), now, scope, tally.counts, library=__version__)
+    manifest = Backup("", count, digest.hexdigest(), now, scope, tally.counts)
+    return replace(manifest, library=__version__, encryption=encryption)
 
 
 @contextmanager
@@ -230,7 +239,8 @@ class Reading:
                     f"{VERSION}; upgrade: pip install {wanted}"
                 )
             created, scope = values.read_time(head["created_at"]), tuple(head["scope"])
-            self.manifest = Backup(path, -1, "", created, scope, {}, size, sealed, library)
+            under = str(head.get("encryption", ""))
+            self.manifest = Backup(path, -1, "", created, scope, {}, size, sealed, library, under)
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, BackupError):
                 raise

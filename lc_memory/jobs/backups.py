@@ -27,6 +27,7 @@ from lc_memory.jobs.backup import Backup, backup, restore, verify
 from lc_memory.jobs.drill import drill
 from lc_memory.jobs.progress import Progress, shown
 from lc_memory.jobs.retention import Keep, kept
+from lc_memory.jobs.rights import Rights
 from lc_memory.jobs.schedule import PLACE, Lease, Schedule, minutes
 from lc_memory.jobs.seal import Key, check_key
 from lc_memory.jobs.targets import Folder, Target, split, target
@@ -75,9 +76,10 @@ class _Stopped(StoreClosed):
 class Backups:
     """The backups of one store (or of a user's scope in it; schedules are for the whole)."""
 
-    def __init__(self, store: Store, scope: Namespace = ()) -> None:
+    def __init__(self, store: Store, scope: Namespace = (), rights: Rights | None = None) -> None:
         self.store = store
         self.scope = scope
+        self._rights = rights or Rights()
         self._key: Key | None = None
         self._options: Mapping[str, Any] | None = None
         self._notify: Callable[[Made], object] | None = None
@@ -89,12 +91,16 @@ class Backups:
 
     def write(self, path: str | os.PathLike[str], key: Key | None = None) -> Backup:
         """Write a backup to a path or URL (see :func:`lc_memory.jobs.backup.backup`)."""
+        self._rights.require("read", scope=self.scope)
         place, name = split(path)
         with shown("Backing up") as progress:
             if isinstance(place, Folder):
-                return self._backup(Path(place.url(name)), key, progress)
-            made = place.save(name, lambda local: self._backup(local, key, progress))
-        return replace(made, path=place.url(name))
+                made = self._backup(Path(place.url(name)), key, progress)
+            else:
+                made = place.save(name, lambda local: self._backup(local, key, progress))
+                made = replace(made, path=place.url(name))
+        self._rights.tell("backup", self.scope, f"{made.count} records")
+        return made
 
     def restore(
         self,
@@ -106,8 +112,9 @@ class Backups:
     ) -> int:
         """Restore a backup: of a path, a URL, or a name of :meth:`list` (see
         :func:`lc_memory.jobs.backup.restore`)."""
+        self._rights.require("write", "delete", scope=self.scope)
         with self._at(path) as (local, name), shown("Restoring") as progress:
-            return restore(
+            count = restore(
                 self.store,
                 local,
                 self.scope,
@@ -117,10 +124,15 @@ class Backups:
                 key=key or self._key,
                 progress=progress,
                 name=name,
+                accept=self._rights.accept,
             )
+        self._rights.restored()
+        self._rights.tell("restore", self.scope, f"{count} records")
+        return count
 
     def verify(self, path: str | os.PathLike[str], key: Key | None = None) -> Backup:
         """Read all of a backup and say what it holds. Raises BackupError if it is not whole."""
+        self._rights.require("read", scope=self.scope)
         with self._at(path) as (local, name), shown("Verifying") as progress:
             return verify(local, key or self._key, name=name, progress=progress)
 
@@ -129,6 +141,7 @@ class Backups:
 
         For a backup of the list the outcome is recorded there.
         """
+        self._rights.require("read", scope=self.scope)
         try:
             with self._at(path) as (local, name), shown("Drill") as progress:
                 made = drill(local, key or self._key, name=name, progress=progress)
@@ -319,6 +332,7 @@ class Backups:
             if plan.sealed and self._key is None:
                 raise BackupKeyError("the schedule seals its backups; schedule_backups(key=…)")
             made = place.save(name, lambda path: self._backup(path, self._key, progress))
+            self._rights.tell("backup", (), f"{made.count} records")
             result |= {"count": made.count, "sha256": made.sha256, "sealed": made.sealed}
             self.store.put(_RESULTS, name, result | {"size": made.size})
             if plan.drill:
@@ -385,6 +399,7 @@ class Backups:
     def _whole(self) -> None:
         if self.scope:
             raise Unsupported("schedules are for the whole memory, not for a user's handle")
+        self._rights.require("admin")
 
     @contextmanager
     def _at(self, path: str | os.PathLike[str]) -> Iterator[tuple[Path, str | None]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
 
 from lc_memory import values
 from lc_memory.errors import Conflict, MigrationError
-from lc_memory.jobs.parts import belongs
+from lc_memory.jobs.parts import OURS
 from lc_memory.jobs.progress import Progress, silent
 from lc_memory.records import ABSENT, Namespace, Op, Put, Query, Record, Restore, Value
 from lc_memory.store import Store
@@ -20,6 +20,11 @@ MARKER: Final[tuple[Namespace, str]] = (("lc_memory", "migrations"), "unfinished
 
 #: Records a batch.
 PAGE: Final = 500
+
+
+def users(namespace: Namespace) -> bool:
+    """Whether the records of a namespace are users', and not the library's own."""
+    return namespace[:1] != (OURS,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,8 @@ def migrate(
     """Copy every record under the prefix, verbatim: values, versions, times, expiries, owners.
 
     The copy goes page by page, and each page is committed together with how far it got: after a
-    crash the same call goes on from there. At the end every record is compared, by digest, in
+    crash the same call goes on from there. The library's own records (settings, keys, grants)
+    are each store's own, and not copied. At the end every record is compared, by digest, in
     both stores. The source is only read; it should not be written meanwhile. ``dry_run`` counts
     and changes nothing. ``name`` says what is copied, so that another unfinished copy is noticed.
 
@@ -68,7 +74,13 @@ def migrate(
 
 
 def copy_pages(
-    source: Store, target: Store, prefix: Namespace, state: Value, tell: Progress, total: int
+    source: Store,
+    target: Store,
+    prefix: Namespace,
+    state: Value,
+    tell: Progress,
+    total: int,
+    wanted: Callable[[Namespace], bool] = users,
 ) -> None:
     """Copy page by page from where the state says, and commit each with how far it got."""
     while not state["copied"]:
@@ -76,7 +88,7 @@ def copy_pages(
         page = source.find(Query(prefix, limit=PAGE, cursor=cursor, expired=True))
         done = state["done"] + len(page.records)
         state |= {"cursor": page.cursor, "done": done, "copied": page.cursor is None}
-        carry(target, [Restore(r) for r in page.records if belongs(r.namespace)], state)
+        carry(target, [Restore(r) for r in page.records if wanted(r.namespace)], state)
         tell(done, max(done, total))
 
 
@@ -90,7 +102,14 @@ def carry(target: Store, ops: Sequence[Op], state: Value) -> None:
             target.write([op])
 
 
-def begun(target: Store, prefix: Namespace, merge: bool, name: str, **more: Any) -> Value:
+def begun(
+    target: Store,
+    prefix: Namespace,
+    merge: bool,
+    name: str,
+    wanted: Callable[[Namespace], bool] = users,
+    **more: Any,
+) -> Value:
     """Where to begin, or to go on from after an interruption."""
     marker = target.get(*MARKER)
     if marker is not None:
@@ -100,7 +119,7 @@ def begun(target: Store, prefix: Namespace, merge: bool, name: str, **more: Any)
                 f"delete the record {MARKER!r} to begin anew"
             )
         return marker.value
-    if not merge and any(True for _ in belonging(target, prefix)):
+    if not merge and any(True for _ in belonging(target, prefix, wanted)):
         raise MigrationError(
             f"the target holds records already{' under ' + '/'.join(prefix) if prefix else ''}; "
             "use an empty one, or merge=True to overwrite those of the same id"
@@ -112,10 +131,12 @@ def begun(target: Store, prefix: Namespace, merge: bool, name: str, **more: Any)
         raise MigrationError("another copy into the target has just begun") from error
 
 
-def belonging(store: Store, prefix: Namespace) -> Iterator[Record]:
-    """The records that are copied: not what stays with its store (see :mod:`parts`)."""
+def belonging(
+    store: Store, prefix: Namespace, wanted: Callable[[Namespace], bool] = users
+) -> Iterator[Record]:
+    """The records that are copied."""
     query = Query(prefix, expired=True)
-    return (record for record in store.records(query, PAGE) if belongs(record.namespace))
+    return (record for record in store.records(query, PAGE) if wanted(record.namespace))
 
 
 def _same_ids(source: Store, target: Store, prefix: Namespace) -> Iterator[Record]:
@@ -123,7 +144,7 @@ def _same_ids(source: Store, target: Store, prefix: Namespace) -> Iterator[Recor
     cursor: str | None = None
     while True:
         page = source.find(Query(prefix, limit=PAGE, cursor=cursor, expired=True))
-        ids = [record.id for record in page.records if belongs(record.namespace)]
+        ids = [record.id for record in page.records if users(record.namespace)]
         yield from (record for record in target.read(ids, expired=True) if record)
         if page.cursor is None:
             return

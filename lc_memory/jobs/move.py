@@ -34,7 +34,7 @@ from lc_memory.jobs.migrate import (
     copy_pages,
     digest_of,
 )
-from lc_memory.jobs.parts import belongs, staying
+from lc_memory.jobs.parts import STAYS_BEHIND, belongs, staying
 from lc_memory.jobs.progress import Progress, silent
 from lc_memory.records import Delete, Namespace, Op, Order, Query, Record, Restore, Value
 from lc_memory.store import Store
@@ -103,11 +103,13 @@ class Move:
         target holds other records, or another copy into it is unfinished.
         """
         now = self.source.now()
-        state = begun(self.target, self.prefix, False, self._name, phase="copying", since=now)
+        state = begun(
+            self.target, self.prefix, False, self._name, _moves, phase="copying", since=now
+        )
         if state["phase"] == "finished":
             raise MigrationError("the move is finished: confirm() it, or rollback()")
         total = self.source.count(Query(self.prefix, expired=True))
-        copy_pages(self.source, self.target, self.prefix, state, self._tell, total)
+        copy_pages(self.source, self.target, self.prefix, state, self._tell, total, _moves)
         if state["phase"] == "copying":
             self._save(state | {"phase": "following"})
         changes = self._align(self.source, self.target)
@@ -154,7 +156,7 @@ class Move:
         changes = 0
         if state["phase"] == "finished" and take_back:
             newest = self.source.find(Query(self.prefix, order=_LATEST, limit=50)).records
-            later = [r for r in newest if r.updated_at > state["finished"] and belongs(r.namespace)]
+            later = [r for r in newest if r.updated_at > state["finished"] and _moves(r.namespace)]
             if later:
                 raise MigrationError(
                     f"the source was written after the move too ({'/'.join(later[0].namespace)}); "
@@ -162,7 +164,7 @@ class Move:
                     "got since"
                 )
             changes = self._align(self.target, self.source)
-        kept = [record for record in staying(self.target) if record.id != MARKER]
+        kept = [record for record in staying(self.target, STAYS_BEHIND) if record.id != MARKER]
         self.target.restore(lambda: [] if self.prefix else kept, [self.prefix])
         self.target.delete(*MARKER)
         return changes
@@ -197,7 +199,7 @@ class Move:
         while True:
             query = Query(self.prefix, order=_LATEST, limit=PAGE, cursor=cursor, expired=True)
             page = self.source.find(query)
-            news = [r for r in page.records if r.updated_at >= since and belongs(r.namespace)]
+            news = [r for r in page.records if r.updated_at >= since and _moves(r.namespace)]
             copies = self.target.read([record.id for record in news], expired=True)
             ops = [Restore(new) for new, old in zip(news, copies, strict=True) if new != old]
             if ops:
@@ -230,7 +232,7 @@ class Move:
                         target.write([op])
             waiting.clear()
 
-        left, right = belonging(source, self.prefix), belonging(target, self.prefix)
+        left, right = (belonging(store, self.prefix, _moves) for store in (source, target))
         for mine, theirs in _joined(left, right):
             done += 1
             if done % PAGE == 0:
@@ -266,6 +268,10 @@ class Move:
 
     def __repr__(self) -> str:
         return f"<Move of {self.source!r} to {self.target!r}>"
+
+
+def _moves(namespace: Namespace) -> bool:
+    return belongs(namespace, STAYS_BEHIND)
 
 
 def _joined(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lc_memory.errors import InvalidInput
-from lc_memory.records import Namespace, Record, check_name
+from lc_memory.records import Namespace, Query, Record, check_name
 from lc_memory.store import Store
 
 #: The library's own records.
@@ -21,20 +21,24 @@ STAYS: Final[tuple[Namespace, ...]] = (
     (OURS, "audit"),
 )
 
+#: What stays when a memory moves to another store: there it is scheduled anew.
+STAYS_BEHIND: Final = STAYS[:2]
+
+#: The namespaces that are read and written in the store itself, whatever layers it has.
+UNDER_LAYERS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND, (OURS, "backups", "results"))
+
 #: More names than these are counted together.
 _MOST_NAMES: Final = 1000
 
 
-def belongs(namespace: Namespace) -> bool:
-    """Whether the records of a namespace go into backups and copies."""
-    return not (namespace[:1] == (OURS,) and namespace[:2] in STAYS)
+def belongs(namespace: Namespace, stays: tuple[Namespace, ...] = STAYS) -> bool:
+    """Whether the records of a namespace go into backups (or with a move)."""
+    return not (namespace[:1] == (OURS,) and namespace[:2] in stays)
 
 
-def staying(store: Store) -> Iterator[Record]:
+def staying(store: Store, stays: tuple[Namespace, ...] = STAYS) -> Iterator[Record]:
     """The records that a restore of everything leaves where they are."""
-    from lc_memory.records import Query
-
-    for prefix in STAYS:
+    for prefix in stays:
         yield from store.records(Query(prefix, expired=True))
 
 

@@ -25,6 +25,7 @@ from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import (
     Clear,
     Delete,
+    Expect,
     Id,
     Namespace,
     Op,
@@ -47,7 +48,7 @@ from lc_memory.stores.mongo_documents import (
     record_of,
     row_of,
 )
-from lc_memory.stores.mongo_filters import after, alive, condition, joined, sorting, under
+from lc_memory.stores.mongo_filters import after, alive, allowed, condition, joined, sorting, under
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
@@ -148,6 +149,8 @@ class MongoStore(Store):
         conditions = under(query.prefix, query.exact)
         if not query.expired:
             conditions.append(alive(self._clock.now()))
+        if query.within is not None:
+            conditions.append(allowed(query.within))
         filtered = condition(query.node)
         return conditions if filtered is None else [*conditions, filtered]
 
@@ -270,6 +273,10 @@ class MongoStore(Store):
             dead = {"expires_at": {"$lte": self._clock.now()}}
             return self._records.delete_many(dead).deleted_count
 
+    def declare(self, indexes: Sequence[Index]) -> None:
+        with self._server.errors():
+            self._server.declare(indexes)
+
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
@@ -354,6 +361,10 @@ class _Batch:
             self._last.pop(step.namespace, None)
         held = self._rows.get(step.id)
         row, result = settle(step, held, tick, now)
+        if isinstance(step.op, Expect) and step.id in self._stored:
+            # A transaction is told of what others write only where it writes itself.
+            locked = {"_id": name_of(step.id)}, {"$inc": {"locks": 1}}
+            self._records.update_one(*locked, session=self._session)
         if row is None:
             self._rows.pop(step.id, None)
         else:

@@ -23,7 +23,7 @@ from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, Batch, build_index, load, row_of, under
+from lc_memory.stores.sql_batch import COLUMNS, Batch, allowed, build_index, load, row_of, under
 from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
 from lc_memory.stores.sql_filters import best_ranges, only_of
 
@@ -40,7 +40,7 @@ class SQLStore(Store):
     a scan; declaring one over existing records indexes them now.
     """
 
-    capabilities = Capabilities(indexes=True)
+    capabilities = Capabilities(indexes=True, grouped=True)
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SQLStore(Store):
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
         try:
             self._db.migrate()
-            self._declare(list(indexes))
+            self.declare(list(indexes))
         except BaseException:
             self._db.close()
             raise
@@ -161,6 +161,10 @@ class SQLStore(Store):
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
+        if query.within is not None:
+            condition, names = allowed(query.within)
+            conditions.append(condition)
+            parameters += names
         return source, conditions, parameters
 
     def count(self, query: Query | None = None) -> int:
@@ -277,18 +281,18 @@ class SQLStore(Store):
 
     # -- indexes ---------------------------------------------------------------------------
 
-    def _declare(self, wanted: Sequence[Index]) -> None:
+    def declare(self, indexes: Sequence[Index]) -> None:
         """Make the declared indexes that are not there yet, over what is stored."""
 
         def work(session: Session) -> None:
             self._known_indexes(session, afresh=True)
-            for index in wanted:
+            for index in indexes:
                 if index not in self._indexes:
                     self._indexes[index] = build_index(session, index)
             session.run("UPDATE lc_memory_schema SET generation = generation + 1")
 
         self._indexes = _stored_indexes(self._db.select)
-        if any(index not in self._indexes for index in wanted):
+        if any(index not in self._indexes for index in indexes):
             self._db.transact(work, alone=True)
 
     def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:

@@ -212,7 +212,7 @@ def test_a_file_that_changes_while_it_is_restored_changes_nothing(
     filled.backup_data(tmp_path / "a.jsonl")
     before = everything(filled)
     with pytest.raises(BackupError, match="meanwhile"):
-        restore(filled.backend, tmp_path / "a.jsonl", progress=swap)
+        restore(filled._layers.store, tmp_path / "a.jsonl", progress=swap)
     assert everything(filled) == before
 
 
@@ -399,7 +399,7 @@ for room in (0, 10, 100, {made.size // 2}, {made.size - 1}):
 
 def test_where_nothing_may_be_written(filled: Memory, tmp_path: Path) -> None:
     with pytest.raises(StoreReadOnly, match=r"b\.jsonl"):
-        backup(filled.backend, tmp_path / "b.jsonl", disk=ReadOnly())
+        backup(filled._layers.store, tmp_path / "b.jsonl", disk=ReadOnly())
     assert list(tmp_path.glob("*b.jsonl*")) == []
 
 
@@ -417,7 +417,7 @@ def test_progress_is_told(filled: Memory, tmp_path: Path) -> None:
     fill(filled, many=2500)
     told: list[tuple[int, int]] = []
     made = backup(
-        filled.backend,
+        filled._layers.store,
         tmp_path / "b.jsonl",
         progress=lambda done, total: told.append((done, total)),
     )

@@ -54,7 +54,7 @@ class Writer(threading.Thread):
 
 
 def test_a_snapshot_is_one_moment(memory: Memory) -> None:
-    store = memory.backend
+    store = memory._layers.store
     with Writer(store) as writer:
         for _ in range(5):
             with store.snapshot() as view:
@@ -71,9 +71,9 @@ def test_a_snapshot_is_one_moment(memory: Memory) -> None:
 
 
 def test_backups_are_one_moment_while_others_write(memory: Memory, tmp_path: Path) -> None:
-    with Writer(memory.backend):
+    with Writer(memory._layers.store):
         for i in range(3):
-            backup(memory.backend, tmp_path / f"{i}.jsonl")
+            backup(memory._layers.store, tmp_path / f"{i}.jsonl")
     for i in range(3):
         with reading(tmp_path / f"{i}.jsonl") as file:
             numbers = [record.value["i"] for record in file.records()]
@@ -87,7 +87,7 @@ def test_a_server_alone_says_that_it_cannot_keep_a_moment(tmp_path: Path) -> Non
         before = everything(memory)
         made = memory.backup_data(tmp_path / "quiet.jsonl")
         assert made.count == 1
-        with pytest.raises(SnapshotLost, match="quiet"), memory.backend.snapshot():
+        with pytest.raises(SnapshotLost, match="quiet"), memory._layers.store.snapshot():
             memory.store_memory("a", {"id": "2"})
         with pytest.raises(Unsupported, match="whole"):
             memory.restore_data(tmp_path / "quiet.jsonl", collections=["a"])
@@ -100,7 +100,7 @@ def test_a_server_alone_says_that_it_cannot_keep_a_moment(tmp_path: Path) -> Non
 
 def test_a_restore_that_fails_anywhere_changes_nothing(memory: Memory) -> None:
     fill(memory, many=1500)
-    store = memory.backend
+    store = memory._layers.store
     before = everything(memory)
     new = [
         Record(("new",), f"{i:05}", {"i": i}, 3, r.created_at, r.updated_at)
@@ -127,14 +127,14 @@ def test_a_restore_that_fails_anywhere_changes_nothing(memory: Memory) -> None:
 def test_a_restored_store_is_as_fast_and_safe_as_before(mongodb_databases: Any) -> None:
     """On MongoDB the collection is another one: its indexes are there all the same."""
     with Memory(mongodb_databases(Path("/")), indexes={"a": ["x"]}) as memory:
-        before = memory.backend._records.index_information()
+        before = memory._layers.store._records.index_information()
         memory.store_memory("a", {"id": "1", "x": 1})
-        memory.backend.restore(lambda: [], [()])
-        after = memory.backend._records.index_information()
+        memory._layers.store.restore(lambda: [], [()])
+        after = memory._layers.store._records.index_information()
         assert after == before
         assert everything(memory) == []
         assert [
-            n for n in memory.backend._server.database.list_collection_names() if "rest" in n
+            n for n in memory._layers.store._server.database.list_collection_names() if "rest" in n
         ] == []
         memory.store_memory("a", {"id": "1", "x": 1})
         assert memory.search_memory("a", {"x": 1}) == [{"id": "1", "x": 1}]
