@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from lc_memory.jobs.schedule import PLACE, Lease, Schedule, minutes
 from lc_memory.jobs.seal import Key, check_key
 from lc_memory.jobs.targets import Folder, Target, split, target
 from lc_memory.records import Namespace, Query, Record
-from lc_memory.store import Store
+from lc_memory.store import Store, closed
 
 _log = logging.getLogger("lc_memory.backups")
 
@@ -307,7 +307,8 @@ class Backups:
 
     def close(self) -> None:
         """Follow the schedule no longer; a backup under way is given up, cleanly."""
-        self._closed.set()
+        with self._lock:
+            self._closed.set()
         self._stop()
 
     # -- inside ----------------------------------------------------------------------------
@@ -326,7 +327,8 @@ class Backups:
         def progress(done: int, total: int) -> None:
             if self._closed.is_set():
                 raise _Stopped("the memory was closed; the backup was given up")
-            lease.renew()
+            with suppress(Conflict):  # it ended meanwhile; then two are made, which does no harm
+                lease.renew()
 
         try:
             if plan.sealed and self._key is None:
@@ -417,10 +419,12 @@ class Backups:
     def _start(self) -> None:
         from lc_memory.jobs.timer import Timer
 
-        self._closed.clear()
         with self._lock:
+            if self._closed.is_set():
+                raise closed("memory")
             if self._timer is None:
                 self._timer = Timer(self)
+                self._rights.at_close(self.close)
             self._timer.plan()
 
     def _stop(self) -> None:

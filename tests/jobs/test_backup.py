@@ -125,6 +125,22 @@ def test_expired_records_are_kept_as_they_are(tmp_path: Path) -> None:
         assert drill(tmp_path / "b.jsonl").count == 1
 
 
+def test_declared_indexes_are_kept_in_step(
+    tmp_path: Path, postgres_databases: Any, mariadb_databases: Any
+) -> None:
+    servers = [databases(tmp_path) for databases in (postgres_databases, mariadb_databases)]
+    urls = [f"sqlite:///{tmp_path}/m.db", *servers]
+    for url in urls:
+        with Memory(url, indexes={"log": ["at"]}) as memory:
+            memory.batch_store([("log", {"id": str(i), "at": i}) for i in range(50)])
+            memory.backup_data(tmp_path / "b.jsonl")
+            memory.delete_memory("log", {"at": {"$lt": 40}})
+            memory.update_memory("log", {"at": 1000}, id="45")
+            memory.restore_data(tmp_path / "b.jsonl")
+            found = memory.search_memory("log", {"at": {"$gte": 38}}, order_by="at")
+            assert [d["at"] for d in found] == list(range(38, 50))
+
+
 # -- what is refused ---------------------------------------------------------------------------
 
 
