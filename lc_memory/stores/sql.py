@@ -18,7 +18,7 @@ from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
-from lc_memory.rows import Row, Step
+from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
@@ -207,7 +207,7 @@ class SQLStore(Store):
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        return outcome(self.write_many([ops])[0])
+        return outcome(self._committer.run([prepare(ops)])[0])
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         return write_together(self._committer, batches)
@@ -218,16 +218,12 @@ class SQLStore(Store):
             return [self._db.transact(lambda session: self._apply(session, batches[0]))]
 
         def work(session: Session) -> list[Outcome]:
-            outcomes: list[Outcome] = []
-            for steps in batches:
-                session.run("SAVEPOINT batch")
-                try:
-                    outcomes.append(self._apply(session, steps))
-                except LCMemoryError as error:
-                    session.run("ROLLBACK TO SAVEPOINT batch")
-                    outcomes.append(error)
-                session.run("RELEASE SAVEPOINT batch")
-            return outcomes
+            # As if they were one, as long as none is refused.
+            together = self._attempt(session, [step for steps in batches for step in steps])
+            if isinstance(together, Exception):
+                return [self._attempt(session, steps) for steps in batches]
+            results = iter(together)
+            return [[next(results) for _ in steps] for steps in batches]
 
         try:
             return self._db.transact(work)
@@ -241,6 +237,18 @@ class SQLStore(Store):
             return self._db.transact(lambda session: self._apply(session, steps))
         except LCMemoryError as error:
             return error
+
+    def _attempt(self, session: Session, steps: list[Step]) -> Outcome:
+        """Apply the steps, or none of them; what they gave, or what refused them."""
+        session.run("SAVEPOINT batch")
+        result: Outcome
+        try:
+            result = self._apply(session, steps)
+        except LCMemoryError as error:
+            session.run("ROLLBACK TO SAVEPOINT batch")
+            result = error
+        session.run("RELEASE SAVEPOINT batch")
+        return result
 
     def _apply(self, session: Session, steps: list[Step]) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
