@@ -65,7 +65,7 @@ indexes = sa.Table(
     sa.Column("path", _NAME, nullable=False),
 )
 
-#: What the declared fields hold: a row for each value (arrays have several).
+#: What the declared fields hold: a row for each record, and for each value in an array.
 fields = sa.Table(
     "lc_memory_fields",
     metadata,
@@ -103,8 +103,13 @@ def _create(dialect: sa.Dialect) -> list[str]:
     return statements
 
 
+def _index_again(dialect: sa.Dialect) -> list[str]:
+    """The entries of declared indexes hold more: who opens it with the index makes it anew."""
+    return ["DELETE FROM lc_memory_fields", "DELETE FROM lc_memory_indexes"]
+
+
 #: One entry a version, oldest first: the statements that lead to it. Never change an old one.
-MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create,)
+MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create, _index_again)
 
 VERSION: Final = len(MIGRATIONS)
 

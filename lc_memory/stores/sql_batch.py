@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from lc_memory import values
-from lc_memory.filters import reach
 from lc_memory.records import ABSENT, Clear, Delete, Id, Limits, Namespace, Put, Record, Touch
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Index
@@ -258,5 +257,5 @@ def entries(row: Row, indexes: dict[Index, int]) -> Iterator[tuple[Any, ...]]:
     if covering:
         value = values.decode(row.text)
         for index, number in covering:
-            for key in index_keys(value, index.path, list(reach(value, index.path))):
+            for key in index_keys(value, index.path):
                 yield number, key, *name_of((row.namespace, row.key))

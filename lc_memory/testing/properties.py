@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,55 @@ class PropertyContract:
                 self._filters(Path(folder), documents, filters)
 
         compare()
+
+    def test_every_order_is_the_references(self) -> None:
+        """By a field, page by page, with and without an index on it."""
+        plain = st.one_of(SCALARS, st.sampled_from([1, 2, {}, {"b": 1}, {"b": "x"}]))
+        odd = st.sampled_from(["x" * 300, "x" * 300 + "y", [2, 1], [], [{"b": 2}]])
+        mixed = st.booleans().flatmap(lambda rare: odd if rare else plain)  # as many of each
+
+        def some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+            document = st.fixed_dictionaries({"c": st.integers(0, 3)}, optional={"a": values})
+            return st.lists(document, min_size=1, max_size=12)
+
+        @settings(
+            max_examples=self.examples,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            documents=some(plain) | some(mixed),
+            filters=st.lists(
+                st.none() | _conditions(st.just({"a": 1})).map(lambda one: {"a": one}),
+                min_size=1,
+                max_size=4,
+            ),
+            size=st.integers(1, 5),
+        )
+        def compare(documents: list[Any], filters: list[Any], size: int) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._orders(Path(folder), documents, filters, size)
+
+        compare()
+
+    def _orders(self, folder: Path, documents: list[Any], filters: list[Any], size: int) -> None:
+        indexed = [Index.of(("i",), path) for path in ("a", "a.b", "c")]
+        with self.open_store(folder) as store:
+            options = {"indexes": indexed} if store.capabilities.indexes else {}
+        with self.open_store(folder, **options) as store, MemoryStore() as model:
+            puts = [Put((s,), f"{i}", d) for s in ("i", "j") for i, d in enumerate(documents)]
+            for target in (store, model):
+                target.write(puts)
+            others: list[Any] = [{"c": {"$gte": 1}}, {"a.b": {"$lt": "y"}, "c": 2}]
+            for filter in [*filters, *others]:
+                for order in ("a", "-a", "-a.b", "c"):
+                    for space in ("i", "j"):
+                        query = Query((space,), filter, order, exact=True)
+                        right = [record.key for record in model.find(query).records]
+                        paged = [record.key for record in store.records(query, size)]
+                        assert paged == right, (filter, order, documents)
+                        page = store.find(replace(query, limit=size, offset=1))
+                        assert [r.key for r in page.records] == right[1 : size + 1]
 
     def _compare(self, folder: Path, history: list[Any], questions: list[Any]) -> None:
         clock = FakeClock()
