@@ -97,8 +97,9 @@ class Where(Node):
     exact: bool = False
 
     def matches(self, document: Any) -> bool:
-        if self.exact:
-            return self.test.holds(straight(document, self.path))
+        value = straight(document, self.path)
+        if self.exact or not (value is MISSING or type(value) is list):  # no array is in the way
+            return self.test.holds(value)
         whole = isinstance(self.test, Size | Elements)
         for found in reach(document, self.path):
             if self.test.holds(found):

@@ -195,8 +195,10 @@ class SQLStore(Store):
         elif ranges is not None:
             condition, keys = ranges.condition("sort_key")
             keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
+            low, high = ranges.ranges[0]
+            once = len(ranges.ranges) == 1 and low == high  # no record is there twice
             source = (
-                "(SELECT DISTINCT record_id FROM lc_memory_fields "
+                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM lc_memory_fields "
                 f"WHERE index_id = ? AND namespace = ? AND {condition}) AS f "
                 "CROSS JOIN lc_memory_records AS r"
             )
