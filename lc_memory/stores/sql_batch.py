@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from lc_memory import values
@@ -104,7 +103,8 @@ class Batch:
             self._clear(step.namespace)
             return None
         if step.key is None:
-            step = replace(step, key=self._next_key(step.namespace))
+            key = self._next_key(step.namespace)
+            step = Step(step.op, step.namespace, key, step.text, step.value, step.expires)
         else:
             self._last.pop(step.namespace, None)
         held = self._rows.get(step.id)
