@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
     from lc_memory.errors import InvalidKey as InvalidKey
     from lc_memory.errors import InvalidQuery as InvalidQuery
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
+    from lc_memory.errors import LinkedRecord as LinkedRecord
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
@@ -103,8 +105,9 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
-        "InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError "
+        "BackupError CommitUnknown Conflict CorruptStore InvalidDocument InvalidFilter "
+        "InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError LinkedRecord "
+        "MemoryNotFound MigrationError "
         "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
         "StoreUnavailable UnknownStorage Unsupported"
     ),
@@ -129,6 +132,7 @@ __all__ = [
     "Delete",
     "Expect",
     "Index",
+    "InvalidDocument",
     "InvalidFilter",
     "InvalidInput",
     "InvalidKey",
@@ -141,6 +145,7 @@ __all__ = [
     "LangGraphStore",
     "LearningProgress",
     "Limits",
+    "LinkedRecord",
     "Log",
     "Memory",
     "MemoryContext",

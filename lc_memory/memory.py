@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter
-from lc_memory.errors import InvalidKey
+from lc_memory.documents import Documents, Filter, user_scope
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace, Order, Record, Value, check_name
+from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
+from lc_memory.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
+
+    from pydantic import BaseModel
 
     from agents import SessionSettings
     from lc_memory.jobs.backup import Backup
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
     from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.store import LangGraphStore
     from lc_memory.openai_agents import AgentSession
+    from lc_memory.relations import OnDelete
 
 T = TypeVar("T")
 
 
-class Memory:
+class Memory(Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -53,6 +56,9 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param schemas: pydantic models by collection, as for :meth:`register`.
+    :param relations: what becomes of links when an end is deleted, by relation, as for
+        :meth:`relation`.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.
 
     One object serves threads and event loops alike; every method has an async twin with an ``a``
@@ -65,6 +71,8 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
         **options: Any,
     ) -> None:
         if isinstance(url, Store):
@@ -82,6 +90,11 @@ class Memory:
             store, self._owns_store = open_store(url_of() if url is None else url, **options), True
         self._layers = Stack(store)
         self._bind(None, None, identity or {})
+        try:
+            self._begin_upkeep(schemas or {}, relations or {})
+        except BaseException:
+            self.close()
+            raise
 
     def _bind(
         self,
@@ -89,7 +102,7 @@ class Memory:
         bridge: AsyncStore | None,
         identity: Mapping[str, Sequence[str]],
     ) -> None:
-        self.backend: Store = self._layers.handle(principal)
+        self.backend = self._layers.handle(principal)
         self.bridge = AsyncStore(self.backend) if bridge is None else bridge.over(self.backend)
         self.scope: Namespace = ()
         self.user: str | None = None
@@ -110,9 +123,7 @@ class Memory:
         return handle
 
     def _bind_to(self, user: str) -> None:
-        if not check_name(user, "user id"):
-            raise InvalidKey("user id: empty")
-        self.scope, self.user = ("users", user), user
+        self.scope, self.user = user_scope(user), user
         self._documents = replace(self._documents, scope=self.scope, owner=user)
 
     def collection(self, name: str) -> Namespace:

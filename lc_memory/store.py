@@ -218,6 +218,11 @@ class Store(ABC):
                 swept += 1
         return swept
 
+    def scrub(self) -> bool:
+        """See that deleted bytes do not stay in the store's own files; says whether that was in
+        its power. It may rewrite everything that is stored."""
+        return True
+
     def now(self) -> datetime:
         """The store's time (UTC), which decides what has expired."""
         return datetime.now(UTC)

@@ -105,6 +105,9 @@ class Layer(Store):
     def sweep(self) -> int:
         return self.inner.sweep()
 
+    def scrub(self) -> bool:
+        return self.inner.scrub()
+
     def now(self) -> datetime:
         return self.inner.now()
 

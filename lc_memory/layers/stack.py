@@ -5,7 +5,11 @@ from __future__ import annotations
 import weakref
 
 from lc_memory.layers.base import Layer
+from lc_memory.layers.related import Related
+from lc_memory.layers.validated import Validated
+from lc_memory.relations import OnDelete
 from lc_memory.store import Store
+from lc_memory.validation import Schemas
 
 
 class Stack:
@@ -17,6 +21,8 @@ class Stack:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.schemas = Schemas()
+        self.relations: dict[str, OnDelete] = {}
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
 
     def handle(self, principal: str | None) -> Layer:
@@ -32,9 +38,16 @@ class Stack:
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
         store = self.store
+        if self.schemas:
+            store = Validated(store, self.schemas)
+        if self.relations:
+            store = Related(store)
         return store
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""
         for top, principal in list(self._handles.items()):
             top.inner = self.outer(principal)
+
+    def forget(self, user: str) -> None:
+        """Destroy what is kept of a user besides their records."""

@@ -1,0 +1,250 @@
+"""Is what is stored what was meant? Every record is held against its schema, every link against
+its ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from lc_memory import values
+from lc_memory.errors import Conflict, CorruptStore, InvalidDocument, NewerFormat
+from lc_memory.layers.base import Layer
+from lc_memory.layers.validated import Validated
+from lc_memory.records import Delete, Id, Namespace, Query, Record, Restore
+from lc_memory.relations import Stored, is_link, present
+from lc_memory.store import Store
+from lc_memory.validation import Cover, Schemas
+
+_PAGE: Final = 500
+#: How many problems are described; the others are counted.
+MOST: Final = 1000
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a record; ``path`` is the JSON path in its value."""
+
+    namespace: Namespace
+    key: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{'/'.join((*self.namespace, self.key))} {self.path}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check has found: how much there is, and what is wrong.
+
+    ``found`` counts the problems; the first 1000 are in ``problems``. ``old`` are documents of an
+    earlier schema version (which reading upgrades), ``repaired`` the dangling links removed.
+    """
+
+    records: int = 0
+    documents: int = 0  # those that have a schema
+    old: int = 0
+    links: int = 0
+    found: int = 0
+    repaired: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, record: Record, path: str, reason: str) -> None:
+        self.found += 1
+        if len(self.problems) < MOST:
+            self.problems.append(Problem(record.namespace, record.key, path, reason))
+
+    def __bool__(self) -> bool:
+        """Whether all is well."""
+        return self.found == self.repaired
+
+    def __str__(self) -> str:
+        state = "all is well" if self else f"{self.found - self.repaired} problems"
+        lines = [
+            f"{self.records} records, {self.documents} with a schema ({self.old} of an earlier "
+            f"version), {self.links} links: {state}"
+        ]
+        if self.repaired:
+            lines.append(f"{self.repaired} dangling links were removed")
+        return "\n".join([*lines, *map(str, self.problems)])
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """How many documents were brought to the present version, and which could not be."""
+
+    upgraded: int
+    problems: list[Problem]
+
+
+def check(store: Store, schemas: Schemas, scope: Namespace = (), *, repair: bool = False) -> Report:
+    """Check everything under the scope, page by page. Only ``repair`` changes anything: it
+    removes links that hold no more."""
+    report = Report()
+    raw = below_validation(store)
+    for page in _pages(raw, Query(scope)):
+        report.records += len(page)
+        for record in page:
+            cover = schemas.covering(record.namespace)
+            if cover is not None:
+                _check_document(report, record, cover)
+        _check_links(report, raw, [record for record in page if is_link(record.namespace)])
+    if repair and report.found:
+        _repair(report, store, raw, scope)
+    return report
+
+
+def _check_document(report: Report, record: Record, cover: Cover) -> None:
+    report.documents += 1
+    try:
+        report.old += cover.is_old(record.value)
+        cover.check(record.value)
+    except InvalidDocument as error:
+        for path, reason in error.problems:
+            report.add(record, path, reason)
+    except NewerFormat as error:
+        report.add(record, f"$.{cover.field}", str(error))
+
+
+def _check_links(report: Report, store: Store, records: Sequence[Record]) -> None:
+    report.links += sum(1 for record in records if _side(record) == "out")
+    for record, _, reason in dangling(store, records):
+        report.add(record, "$", reason)
+
+
+def dangling(store: Store, records: Sequence[Record]) -> Iterator[tuple[Record, list[Id], str]]:
+    """Those records of links that hold no more: each with the ids it is stored under, and why."""
+    links: list[tuple[Record, Stored]] = []
+    for record in records:
+        try:
+            links.append((record, Stored.of(record)))
+        except CorruptStore as error:
+            yield record, [record.id], str(error)
+    if not links:
+        return
+    there = present(store, (link for _, link in links))
+    twins = {id: None for _, link in links for id in link.ids}
+    held = dict(zip(twins, store.read(list(twins)), strict=True))
+    suspect = [
+        (record, link)
+        for record, link in links
+        if not link.holds(there) or any(held[id] is None for id in link.ids)
+    ]
+    # Was it just being removed, with its end? Then it is gone by now.
+    still = store.read([record.id for record, _ in suspect]) if suspect else []
+    for (record, link), now in zip(suspect, still, strict=True):
+        if now is not None and now.version == record.version:
+            yield record, list(link.ids), _reason(link, there)
+
+
+def _reason(link: Stored, there: dict[Id, Record]) -> str:
+    for name, end, since in zip(
+        ("source", "target"), (link.source, link.target), link.since, strict=True
+    ):
+        place = "/".join((*end[0], end[1]))
+        if end not in there:
+            return f"its {name} {place!r} is not there"
+        if values.micros(there[end].created_at) != since:
+            return f"its {name} {place!r} was made anew since"
+    return "only one of its two halves is there"
+
+
+def _repair(report: Report, store: Store, raw: Store, scope: Namespace) -> None:
+    for page in _pages(raw, Query(scope)):
+        records = [record for record in page if is_link(record.namespace)]
+        for record, ids, _ in dangling(raw, records):
+            try:
+                if store.capabilities.atomic:
+                    first, *_ = store.write(
+                        [Delete(*record.id, replacing=record)]
+                        + [Delete(*id) for id in ids if id != record.id]
+                    )
+                else:
+                    first = [store.write([Delete(*id)])[0] for id in ids][0]
+            except Conflict:  # linked anew, this moment
+                continue
+            report.repaired += 1
+
+
+def upgrade(
+    store: Store, schemas: Schemas, scope: Namespace = (), name: str | None = None
+) -> Upgraded:
+    """Store every document under the scope in the form of its schema's present version.
+
+    Versions and times of the records stay. It may be interrupted at any time: what is done is
+    done, and the next call goes on with the rest. Raises KeyError for a name without a schema.
+    """
+    wanted = None if name is None else schemas[name]
+    raw = below_validation(store)
+    count, problems = 0, []
+    for namespace in raw.namespaces(scope):
+        cover = schemas.covering(namespace)
+        if cover is None or cover.schema.version == 1 or wanted not in (None, cover.schema):
+            continue
+        old = Query(namespace, {cover.field: {"$ne": cover.schema.version}}, exact=True)
+        for page in _pages(raw, old):
+            done, wrong = _upgrade_page(store, raw, cover, page)
+            count += done
+            problems += wrong[: MOST - len(problems)]
+    return Upgraded(count, problems)
+
+
+def _upgrade_page(
+    store: Store, raw: Store, cover: Cover, page: Sequence[Record]
+) -> tuple[int, list[Problem]]:
+    problems: list[Problem] = []
+    done = 0
+    left = list(page)
+    for _ in range(_TRIES):
+        batches: list[tuple[Record, list[Restore]]] = []
+        for record in left:
+            try:
+                if cover.is_old(record.value):
+                    batches.append((record, [Restore(cover.upgraded(record), replacing=record)]))
+            except (InvalidDocument, NewerFormat) as error:
+                path = error.path if isinstance(error, InvalidDocument) else f"$.{cover.field}"
+                problems.append(Problem(record.namespace, record.key, path, str(error)))
+        overtaken: list[Id] = []
+        outcomes = store.write_many([ops for _, ops in batches])
+        for (record, _), outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, Conflict):
+                overtaken.append(record.id)
+            elif isinstance(outcome, InvalidDocument):
+                problem = Problem(record.namespace, record.key, outcome.path, outcome.reason)
+                problems.append(problem)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                done += 1
+        left = [record for record in raw.read(overtaken) if record] if overtaken else []
+        if not left:
+            break
+    return done, problems
+
+
+def below_validation(store: Store) -> Store:
+    """The store that gives documents as they are stored, in whatever version."""
+    below = store
+    while isinstance(below, Layer):
+        if isinstance(below, Validated):
+            return below.inner
+        below = below.inner
+    return store
+
+
+def _side(record: Record) -> str:
+    labels = record.namespace
+    return labels[labels.index("links") + 1] if len(labels) > 1 else ""
+
+
+def _pages(store: Store, query: Query) -> Iterator[list[Record]]:
+    page: list[Record] = []
+    for record in store.records(query, _PAGE):
+        page.append(record)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
