@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lc_memory.relations import LINKS, Stored, present
 from lc_memory.records import Id, Namespace, Query, Record, in_scope
+from lc_memory.relations import LINKS, Stored, present
 from lc_memory.store import Store
 
 #: The fields that say best, to a person, what a document is: the first one present.

@@ -22,7 +22,6 @@ from lc_memory.upkeep import Upkeep
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
-
     from pydantic import BaseModel
 
     from agents import SessionSettings

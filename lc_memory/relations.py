@@ -27,7 +27,6 @@ from lc_memory.records import (
     Expect,
     Id,
     Namespace,
-    Op,
     Put,
     Query,
     Record,
@@ -137,7 +136,7 @@ class Links:
         elif isinstance(end[0], str):
             id = self.documents.namespace(end[0]), document_key(end[1])
         else:
-            id = check_id(cast("Id", end))
+            id = check_id(end)
         if is_link(id[0]) or id[0][:1] == SYSTEM:
             raise InvalidKey(f"{'/'.join(id[0])!r} holds the library's own records; link others")
         return id

@@ -3,12 +3,14 @@ links, checks, and a person's right to their data."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lc_memory.aio import AsyncStore
 from lc_memory.documents import Documents, user_scope
+from lc_memory.errors import StoreError
 from lc_memory.layers.base import Layer
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Record
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from lc_memory.jobs.people import Forgotten
     from lc_memory.relations import Direction, End, Link, Links, OnDelete
     from lc_memory.validation import Upgrade
+
+_log = logging.getLogger("lc_memory")
 
 
 class Upkeep:
@@ -194,7 +198,10 @@ class Upkeep:
 
         forgotten = forget(self.backend, self._documents, user, serde)
         self._layers.forget(user)
-        forgotten.scrubbed = self._layers.store.scrub()
+        try:
+            forgotten.scrubbed = self._layers.store.scrub()
+        except StoreError as error:  # what was to be deleted is; only its bytes may be there yet
+            _log.warning("%r could not be scrubbed: %s", self._layers.store, error)
         return forgotten
 
     # -- async twins -----------------------------------------------------------------------

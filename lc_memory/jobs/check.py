@@ -11,7 +11,7 @@ from lc_memory import values
 from lc_memory.errors import Conflict, CorruptStore, InvalidDocument, NewerFormat
 from lc_memory.layers.base import Layer
 from lc_memory.layers.validated import Validated
-from lc_memory.records import Delete, Id, Namespace, Query, Record, Restore
+from lc_memory.records import Delete, Id, Namespace, Query, Record, Restore, in_scope
 from lc_memory.relations import Stored, is_link, present
 from lc_memory.store import Store
 from lc_memory.validation import Cover, Schemas
@@ -90,7 +90,7 @@ def check(store: Store, schemas: Schemas, scope: Namespace = (), *, repair: bool
             cover = schemas.covering(record.namespace)
             if cover is not None:
                 _check_document(report, record, cover)
-        _check_links(report, raw, [record for record in page if is_link(record.namespace)])
+        _check_links(report, raw, page, scope)
     if repair and report.found:
         _repair(report, store, raw, scope)
     return report
@@ -108,20 +108,24 @@ def _check_document(report: Report, record: Record, cover: Cover) -> None:
         report.add(record, f"$.{cover.field}", str(error))
 
 
-def _check_links(report: Report, store: Store, records: Sequence[Record]) -> None:
-    report.links += sum(1 for record in records if _side(record) == "out")
-    for record, _, reason in dangling(store, records):
+def _check_links(report: Report, store: Store, page: Sequence[Record], scope: Namespace) -> None:
+    report.links += sum(1 for record in page if _side(record.namespace) == "out")
+    for record, _, reason in dangling(store, page, scope):
         report.add(record, "$", reason)
 
 
-def dangling(store: Store, records: Sequence[Record]) -> Iterator[tuple[Record, list[Id], str]]:
-    """Those records of links that hold no more: each with the ids it is stored under, and why."""
+def dangling(
+    store: Store, page: Sequence[Record], scope: Namespace
+) -> Iterator[tuple[Record, list[Id], str]]:
+    """The links on a page that hold no more, each once: one of their records, the ids of both,
+    and why. What is there but is no link comes without ids."""
     links: list[tuple[Record, Stored]] = []
-    for record in records:
-        try:
-            links.append((record, Stored.of(record)))
-        except CorruptStore as error:
-            yield record, [record.id], str(error)
+    for record in page:
+        if is_link(record.namespace):
+            try:
+                links.append((record, Stored.of(record)))
+            except CorruptStore as error:
+                yield record, [], str(error)
     if not links:
         return
     there = present(store, (link for _, link in links))
@@ -135,7 +139,9 @@ def dangling(store: Store, records: Sequence[Record]) -> Iterator[tuple[Record, 
     # Was it just being removed, with its end? Then it is gone by now.
     still = store.read([record.id for record, _ in suspect]) if suspect else []
     for (record, link), now in zip(suspect, still, strict=True):
-        if now is not None and now.version == record.version:
+        first = link.ids[0]
+        twin = record.id != first and first[0][: len(scope)] == scope and held[first] is not None
+        if now is not None and now.version == record.version and not twin:
             yield record, list(link.ids), _reason(link, there)
 
 
@@ -153,16 +159,14 @@ def _reason(link: Stored, there: dict[Id, Record]) -> str:
 
 def _repair(report: Report, store: Store, raw: Store, scope: Namespace) -> None:
     for page in _pages(raw, Query(scope)):
-        records = [record for record in page if is_link(record.namespace)]
-        for record, ids, _ in dangling(raw, records):
+        for record, ids, _ in dangling(raw, page, scope):
+            if not ids:
+                continue
             try:
-                if store.capabilities.atomic:
-                    first, *_ = store.write(
-                        [Delete(*record.id, replacing=record)]
-                        + [Delete(*id) for id in ids if id != record.id]
-                    )
-                else:
-                    first = [store.write([Delete(*id)])[0] for id in ids][0]
+                ops = [Delete(*record.id, replacing=record)]
+                ops += [Delete(*id) for id in ids if id != record.id]
+                for batch in [ops] if store.capabilities.atomic else [[op] for op in ops]:
+                    store.write(batch)
             except Conflict:  # linked anew, this moment
                 continue
             report.repaired += 1
@@ -178,7 +182,8 @@ def upgrade(
     """
     wanted = None if name is None else schemas[name]
     raw = below_validation(store)
-    count, problems = 0, []
+    count = 0
+    problems: list[Problem] = []
     for namespace in raw.namespaces(scope):
         cover = schemas.covering(namespace)
         if cover is None or cover.schema.version == 1 or wanted not in (None, cover.schema):
@@ -234,9 +239,9 @@ def below_validation(store: Store) -> Store:
     return store
 
 
-def _side(record: Record) -> str:
-    labels = record.namespace
-    return labels[labels.index("links") + 1] if len(labels) > 1 else ""
+def _side(namespace: Namespace) -> str:
+    """Which half of a link the namespace holds: ``"out"``, ``"in"`` or none."""
+    return "".join(in_scope(namespace)[1][1:2]) if is_link(namespace) else ""
 
 
 def _pages(store: Store, query: Query) -> Iterator[list[Record]]:

@@ -270,6 +270,13 @@ class MongoStore(Store):
             dead = {"expires_at": {"$lte": self._clock.now()}}
             return self._records.delete_many(dead).deleted_count
 
+    def scrub(self) -> bool:
+        try:
+            self._records.database.command("compact", self._records.name, force=True)
+        except OperationFailure:  # not allowed, or not known to this server
+            return False
+        return True
+
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
