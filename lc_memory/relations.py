@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
@@ -58,7 +58,7 @@ class Link:
     source: Id
     relation: str
     target: Id
-    created_at: datetime
+    created_at: datetime = field(compare=False)
 
     def __str__(self) -> str:
         return f"{'/'.join((*self.source[0], self.source[1]))} {self.relation} " + "/".join(
@@ -206,6 +206,7 @@ class Links:
                     far = stored.target if side == "out" else stored.source
                     if side == "out" or direction == "in" or stored.source != end:  # to itself
                         found.append((stored, record, far))
+        found.sort(key=lambda each: each[1].created_at)
         there = present(self.store, (stored for stored, _, _ in found))
         return [
             (_link(stored, record), [there[far]])
