@@ -62,18 +62,13 @@ class Schema:
             # A copy: a validator may change what it is given.
             self.model.model_validate(values.decode(values.encode(document)))
         except ValidationError as error:
-            if not self._right_as_json(document):
+            # A strict model refuses a date or an enum as text, unless it is read as JSON.
+            try:
+                self.model.model_validate_json(orjson.dumps(document))
+            except ValidationError as in_json:
+                raise self._refused(in_json) from None
+            except TypeError:  # bytes and the like have no JSON
                 raise self._refused(error) from None
-
-    def _right_as_json(self, document: Value) -> bool:
-        """A strict model refuses a date or an enum as text, unless it is read as JSON."""
-        from pydantic import ValidationError
-
-        try:
-            self.model.model_validate_json(orjson.dumps(document))
-        except (ValidationError, TypeError):
-            return False
-        return True
 
     def _refused(self, error: ValidationError) -> InvalidDocument:
         problems = [
@@ -198,7 +193,7 @@ class Schemas:
 
         if not isinstance(name, str) or not name:
             raise InvalidKey(f"memory name: {name!r} is not a string with something in it")
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or model is BaseModel:
             raise InvalidValue("model", f"{model!r} is not a pydantic model (a class)")
         if type(version) is not int or version < 1:
             raise InvalidValue("version", f"{version!r} is not a whole number from 1 up")
