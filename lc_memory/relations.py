@@ -215,25 +215,27 @@ class Links:
         ]
 
 
-def declare(store: Store, name: str, on_delete: OnDelete | None) -> dict[str, OnDelete]:
-    """Declare a relation (None: as it is declared, or else ``"clear"``); all that there are."""
-    check_relation(name)
-    if on_delete is not None and on_delete not in get_args(OnDelete):
-        raise InvalidQuery(f"on_delete: {on_delete!r}; use 'refuse', 'cascade' or 'clear'")
+def declare(store: Store, relations: Mapping[str, OnDelete]) -> dict[str, OnDelete]:
+    """Declare relations, and that there are links at all; returns all that are declared."""
+    for name, on_delete in relations.items():
+        check_relation(name)
+        if on_delete not in get_args(OnDelete):
+            raise InvalidQuery(f"on_delete: {on_delete!r}; use 'refuse', 'cascade' or 'clear'")
     known = declared(store)
-    if name not in known or on_delete not in (None, known[name]):
-
-        def add(value: Value) -> Value:
-            mode = on_delete or value["relations"].get(name, "clear")
-            return {"relations": {**value["relations"], name: mode}}
-
-        known = store.update(*DECLARED, add, default={"relations": {}}).value["relations"]
+    if known is None or not relations.items() <= known.items():
+        record = store.update(
+            *DECLARED,
+            lambda value: {"relations": {**value["relations"], **relations}},
+            default={"relations": {}},
+        )
+        known = relations_in(record)
     return known
 
 
-def declared(store: Store) -> dict[str, OnDelete]:
-    """The relations that are declared, and what becomes of each when an end is deleted."""
-    return relations_in(store.get(*DECLARED))
+def declared(store: Store) -> dict[str, OnDelete] | None:
+    """What becomes of each declared relation's links; None where nothing was ever linked."""
+    record = store.get(*DECLARED)
+    return None if record is None else relations_in(record)
 
 
 def relations_in(record: Record | None) -> dict[str, OnDelete]:

@@ -47,12 +47,8 @@ class Upkeep:
         for name, model in schemas.items():
             self._layers.schemas.register(name, model)
         below = self._layers.inner(None)
-        known = declared(below)
-        for relation, on_delete in relations.items():
-            known = declare(below, relation, on_delete)
-        self._layers.relations = known
-        if schemas or known:
-            self._layers.rebuild()
+        self._layers.relations = declare(below, relations) if relations else declared(below)
+        self._layers.rebuild()
 
     # -- schemas ---------------------------------------------------------------------------
 
@@ -109,18 +105,20 @@ class Upkeep:
 
         return Links(self.backend, self._documents)
 
-    def relation(self, name: str, *, on_delete: OnDelete | None = None) -> None:
-        """Declare a relation, for every process that opens this store from now on.
+    def relation(self, name: str, *, on_delete: OnDelete = "clear") -> None:
+        """Declare a relation, for every program that opens this store from now on.
 
         ``on_delete`` says what becomes of a link when an end of it is deleted. ``"clear"``: the
-        link goes. ``"cascade"``: when its source is deleted, the target is too (and so on); when
-        its target is, the link goes. ``"refuse"``: neither end can be deleted while it is linked,
-        except together; it raises LinkedRecord. None leaves a declared relation as it is, and
-        declares others as ``"clear"``; :meth:`link` does that for new names.
+        link goes (as with relations that were never declared). ``"cascade"``: when its source is
+        deleted, the target is too (and so on); when its target is, the link goes. ``"refuse"``:
+        neither end can be deleted while it is linked, except together; it raises LinkedRecord.
         """
+        self._declare({name: on_delete})
+
+    def _declare(self, relations: Mapping[str, OnDelete]) -> None:
         from lc_memory.relations import declare
 
-        self._layers.relations = declare(self._layers.inner(self.user), name, on_delete)
+        self._layers.relations = declare(self._layers.inner(self.user), relations)
         self._layers.rebuild()
 
     def link(self, source: End, relation: str, target: End) -> Link:
@@ -130,8 +128,8 @@ class Upkeep:
         :meth:`store_memory`, or a record's own id ``(namespace, key)``. Linking twice is linking
         once. Raises MemoryNotFound unless both are there.
         """
-        if relation not in self._layers.relations:
-            self.relation(relation)
+        if self._layers.relations is None:
+            self._declare({})
         return self._links.link(source, relation, target)
 
     def unlink(self, source: End, relation: str, target: End) -> bool:
@@ -225,7 +223,7 @@ class Upkeep:
         """:meth:`check` for asyncio."""
         return await self.bridge.run(self.check, repair=repair)
 
-    async def arelation(self, name: str, *, on_delete: OnDelete | None = None) -> None:
+    async def arelation(self, name: str, *, on_delete: OnDelete = "clear") -> None:
         """:meth:`relation` for asyncio."""
         await self.bridge.run(self.relation, name, on_delete=on_delete)
 

@@ -142,7 +142,8 @@ class Belongings:
 
     def _follow_links(self) -> None:
         """Find the links of what is theirs, and what goes with it."""
-        cascading = {name for name, mode in declared(self._store).items() if mode == "cascade"}
+        modes = declared(self._store) or {}
+        cascading = {name for name, mode in modes.items() if mode == "cascade"}
         spaces = [name for name in self._store.namespaces(expired=True) if is_link(name)]
         more = bool(spaces)
         while more:
@@ -297,7 +298,8 @@ def _text(content: object) -> str:
 def _tell_thread(
     told: dict[str, Any], store: Store, namespace: Namespace, serde: SerializerProtocol | None
 ) -> None:
-    """The checkpoints of one namespace of a thread, and the values of the latest."""
+    """The checkpoints of one namespace of a thread, the latest first: with its values, and with
+    those of each earlier one that the next one has not."""
     from lc_memory.langchain.checkpoint_reading import Reader
     from lc_memory.langchain.checkpoint_serde import Codec, strict_serializer
     from lc_memory.langchain.checkpoint_state import State
@@ -307,6 +309,7 @@ def _tell_thread(
     reader = Reader(Threads(store, namespace[:-3]), codec)
     thread = namespace[-2]
     checkpoints: list[dict[str, Any]] = []
+    now: dict[str, Any] = {}
     for record in store.records(Query(namespace, exact=True, order=LATEST, expired=True)):
         kept: dict[str, Any] = {
             "id": record.key,
@@ -316,13 +319,29 @@ def _tell_thread(
             state = State.of(record, codec)
             thread = state.spot.thread
             kept["metadata"] = _readable(state.read_metadata(codec))
-            found = None if checkpoints else reader.get(state.spot, state.id)
+            found = reader.get(state.spot, state.id)
             if found is not None:
-                kept["values"] = _readable(found.checkpoint["channel_values"])
+                later = now
+                now = _readable(found.checkpoint["channel_values"])
+                kept["values"] = {
+                    channel: _only_here(value, later.get(channel))
+                    for channel, value in now.items()
+                    if channel not in later or value != later[channel]
+                }
+                if found.pending_writes:
+                    kept["pending"] = _readable(found.pending_writes)
         except Exception as error:  # noqa: BLE001 - another serializer's: said, not skipped
             kept["unreadable"] = f"{type(error).__name__}: {error}; give serde="
         checkpoints.append(kept)
     told.setdefault(thread, []).append({"namespace": namespace[-1], "checkpoints": checkpoints})
+
+
+def _only_here(value: Any, later: Any) -> Any:
+    """What of a value is not in a later one: of a list, its items."""
+    if not isinstance(value, list) or not isinstance(later, list):
+        return value
+    there = {json.dumps(item, sort_keys=True) for item in later}
+    return [item for item in value if json.dumps(item, sort_keys=True) not in there]
 
 
 def _readable(value: object) -> Any:

@@ -22,7 +22,7 @@ class Stack:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.schemas = Schemas()
-        self.relations: dict[str, OnDelete] = {}
+        self.relations: dict[str, OnDelete] | None = None  # None: nothing is linked
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
 
     def handle(self, principal: str | None) -> Layer:
@@ -40,7 +40,7 @@ class Stack:
         store = self.store
         if self.schemas:
             store = Validated(store, self.schemas)
-        if self.relations:
+        if self.relations is not None:
             store = Related(store)
         return store
 

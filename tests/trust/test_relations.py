@@ -223,11 +223,16 @@ def test_relations_are_known_to_every_program_that_opens_the_store(memory_url: s
     with Memory(memory_url) as memory:
         with pytest.raises(LinkedRecord, match="1 of 'has_conversation'"):
             memory.delete_memory("user_profile")
-        memory.relation("has_conversation")  # says nothing new
-        with pytest.raises(LinkedRecord):
-            memory.delete_memory("user_profile")
         with pytest.raises(InvalidQuery, match="on_delete"):
             memory.relation("x", on_delete="destroy")  # type: ignore[arg-type]  # on purpose
+
+
+def test_relations_need_no_declaration_and_leave_no_names_behind(memory: Memory) -> None:
+    assert memory.backend.inner is memory._layers.store  # nothing is paid before the first link
+    user = memory.store_memory("user_profile", {"user_id": "ada"})
+    memory.link(user, "a name that a model made up", user)
+    memory.delete_memory("user_profile")
+    assert "made up" not in repr(memory.backend.find(Query()).records)
 
 
 def test_restoring_a_backup_brings_its_links_back(memory: Memory, tmp_path: Path) -> None:
