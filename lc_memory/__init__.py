@@ -12,7 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lc_memory.access import Grant as Grant
     from lc_memory.aio import AsyncStore as AsyncStore
+    from lc_memory.audit import AuditEntry as AuditEntry
+    from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from lc_memory.errors import StoreUnavailable as StoreUnavailable
     from lc_memory.errors import UnknownStorage as UnknownStorage
     from lc_memory.errors import Unsupported as Unsupported
+    from lc_memory.errors import WrongKey as WrongKey
     from lc_memory.filters import matches as matches
+    from lc_memory.keys import generate_key as generate_key
     from lc_memory.knowledge import Knowledge as Knowledge
     from lc_memory.langchain.cache import LLMCache as LLMCache
     from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
@@ -81,7 +86,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "lc_memory.memory": "Memory",
+    "lc_memory.access": "Grant",
     "lc_memory.aio": "AsyncStore",
+    "lc_memory.audit": "AuditEntry",
+    "lc_memory.keys": "generate_key",
     "lc_memory.store": "Capabilities Index Store",
     "lc_memory.records": (
         "ABSENT PRESENT Append Clear Delete Expect Limits Op Order Page Put Query Record "
@@ -105,11 +113,11 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError CommitUnknown Conflict CorruptStore InvalidDocument InvalidFilter "
-        "InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError LinkedRecord "
-        "MemoryNotFound MigrationError "
+        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidDocument "
+        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
+        "LinkedRecord MemoryNotFound MigrationError "
         "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
-        "StoreUnavailable UnknownStorage Unsupported"
+        "StoreUnavailable UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -117,9 +125,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 __all__ = [
     "ABSENT",
     "PRESENT",
+    "AccessDenied",
     "AgentSession",
     "Append",
     "AsyncStore",
+    "AuditEntry",
     "BackupError",
     "Capabilities",
     "ChatHistory",
@@ -131,6 +141,7 @@ __all__ = [
     "CorruptStore",
     "Delete",
     "Expect",
+    "Grant",
     "Index",
     "InvalidDocument",
     "InvalidFilter",
@@ -172,6 +183,8 @@ __all__ = [
     "UnknownStorage",
     "Unsupported",
     "UserProfile",
+    "WrongKey",
+    "generate_key",
     "items_of",
     "matches",
     "memory_tools",

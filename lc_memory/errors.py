@@ -11,6 +11,8 @@ LCMemoryError
 ├── LinkedRecord                     it is linked, and may not be deleted for that
 ├── Conflict                         somebody else wrote first; read again and retry
 ├── UnknownStorage (ValueError)      no such storage type; lists the known ones
+├── AccessDenied (PermissionError)   the principal lacks a right; says which, on what
+├── WrongKey (PermissionError)       the encryption key is missing or another store's
 ├── MissingExtra (ImportError)       an optional part is not installed; says which
 ├── Unsupported (NotImplementedError) this store or configuration cannot do that
 ├── BackupError (ValueError)         a backup that is damaged, foreign or too new
@@ -79,6 +81,14 @@ class LinkedRecord(LCMemoryError):
 
 class Conflict(LCMemoryError):
     """A precondition (``replacing=``) did not hold: somebody else wrote first."""
+
+
+class AccessDenied(LCMemoryError, PermissionError):
+    """A principal lacks a right. Says which right on what, not whether the thing exists."""
+
+
+class WrongKey(LCMemoryError, PermissionError):
+    """The encryption key is missing, is none, or is not the store's; nothing was changed."""
 
 
 class UnknownStorage(LCMemoryError, ValueError):

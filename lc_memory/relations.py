@@ -22,6 +22,7 @@ from lc_memory import values
 from lc_memory.documents import Documents, document_key
 from lc_memory.errors import Conflict, CorruptStore, InvalidKey, InvalidQuery, MemoryNotFound
 from lc_memory.layers.base import SYSTEM
+from lc_memory.layers.settings import SETTINGS
 from lc_memory.records import (
     Delete,
     Expect,
@@ -46,7 +47,7 @@ Direction: TypeAlias = Literal["out", "in", "both"]
 End: TypeAlias = "Record | Id | tuple[str, str | int]"
 
 #: Where the declared relations are kept, for every process that opens the store.
-DECLARED: Final[Id] = ((*SYSTEM, "settings"), "relations")
+DECLARED: Final[Id] = (SETTINGS, "relations")
 
 LINKS: Final = "links"
 
@@ -215,31 +216,12 @@ class Links:
         ]
 
 
-def declare(store: Store, relations: Mapping[str, OnDelete]) -> dict[str, OnDelete]:
-    """Declare relations, and that there are links at all; returns all that are declared."""
+def check_modes(relations: Mapping[str, object]) -> None:
+    """Raise InvalidKey or InvalidQuery for what is no declaration of relations."""
     for name, on_delete in relations.items():
         check_relation(name)
         if on_delete not in get_args(OnDelete):
             raise InvalidQuery(f"on_delete: {on_delete!r}; use 'refuse', 'cascade' or 'clear'")
-    known = declared(store)
-    if known is None or not relations.items() <= known.items():
-        record = store.update(
-            *DECLARED,
-            lambda value: {"relations": {**value["relations"], **relations}},
-            default={"relations": {}},
-        )
-        known = relations_in(record)
-    return known
-
-
-def declared(store: Store) -> dict[str, OnDelete] | None:
-    """What becomes of each declared relation's links; None where nothing was ever linked."""
-    record = store.get(*DECLARED)
-    return None if record is None else relations_in(record)
-
-
-def relations_in(record: Record | None) -> dict[str, OnDelete]:
-    return {} if record is None else dict(record.value["relations"])
 
 
 def check_relation(name: object) -> str:

@@ -223,6 +223,9 @@ class Store(ABC):
         its power. It may rewrite everything that is stored."""
         return True
 
+    def declare(self, indexes: Sequence[Index]) -> None:  # noqa: B027 - for most, nothing
+        """Find these fields without a scan from now on, where the store has indexes."""
+
     def now(self) -> datetime:
         """The store's time (UTC), which decides what has expired."""
         return datetime.now(UTC)

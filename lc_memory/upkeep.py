@@ -37,18 +37,7 @@ class Upkeep:
     bridge: AsyncStore
     scope: Namespace
     user: str | None
-
-    def _begin_upkeep(
-        self, schemas: Mapping[str, type[BaseModel]], relations: Mapping[str, OnDelete]
-    ) -> None:
-        """Learn what relations are declared in the store, and declare what was given."""
-        from lc_memory.relations import declare, declared
-
-        for name, model in schemas.items():
-            self._layers.schemas.register(name, model)
-        below = self._layers.inner(None)
-        self._layers.relations = declare(below, relations) if relations else declared(below)
-        self._layers.rebuild()
+    principal: str | None
 
     # -- schemas ---------------------------------------------------------------------------
 
@@ -73,6 +62,7 @@ class Upkeep:
         upgraded when they are read, and stored upgraded by :meth:`upgrade_documents`. Reading one
         of a newer version raises NewerFormat.
         """
+        self._layers.require(self.principal, "admin", ())
         self._layers.schemas.register(name, model, version, upgrades)
         self._layers.rebuild()
 
@@ -85,7 +75,8 @@ class Upkeep:
         """
         from lc_memory.jobs.check import upgrade
 
-        return upgrade(self.backend, self._layers.schemas, self.scope, name)
+        self._begin("upgrade", "read", "write")
+        return upgrade(self.backend, self._layers.sealed, self._layers.schemas, self.scope, name)
 
     def check(self, *, repair: bool = False) -> Report:
         """Hold everything stored against its schema and its links, and report.
@@ -95,7 +86,16 @@ class Upkeep:
         """
         from lc_memory.jobs.check import check
 
-        return check(self.backend, self._layers.schemas, self.scope, repair=repair)
+        self._begin("check", "read", *(["delete"] if repair else []))
+        return check(
+            self.backend, self._layers.sealed, self._layers.schemas, self.scope, repair=repair
+        )
+
+    def _begin(self, action: str, *rights: str) -> None:
+        """Ask for the rights to do work that reads below access control, and put it on record."""
+        for right in rights:
+            self._layers.require(self.principal, right, self.scope)
+        self._layers.tell(self.principal, action, self.scope)
 
     # -- links -----------------------------------------------------------------------------
 
@@ -113,13 +113,8 @@ class Upkeep:
         deleted, the target is too (and so on); when its target is, the link goes. ``"refuse"``:
         neither end can be deleted while it is linked, except together; it raises LinkedRecord.
         """
-        self._declare({name: on_delete})
-
-    def _declare(self, relations: Mapping[str, OnDelete]) -> None:
-        from lc_memory.relations import declare
-
-        self._layers.relations = declare(self._layers.inner(self.user), relations)
-        self._layers.rebuild()
+        self._layers.require(self.principal, "admin", ())
+        self._layers.relate({name: on_delete})
 
     def link(self, source: End, relation: str, target: End) -> Link:
         """Say that one record is in a relation to another: ``link(ada, "has_conversation", c1)``.
@@ -128,8 +123,7 @@ class Upkeep:
         :meth:`store_memory`, or a record's own id ``(namespace, key)``. Linking twice is linking
         once. Raises MemoryNotFound unless both are there.
         """
-        if self._layers.relations is None:
-            self._declare({})
+        self._layers.relate({})
         return self._links.link(source, relation, target)
 
     def unlink(self, source: End, relation: str, target: End) -> bool:
@@ -183,7 +177,10 @@ class Upkeep:
         """
         from lc_memory.jobs.people import export
 
-        return export(self.backend, self._documents, user, path, serde)
+        scope = user_scope(user)
+        self._layers.require(self.principal, "admin", ())
+        self._layers.tell(self.principal, "export", scope)
+        return export(self._layers.sealed, self._documents, user, path, serde)
 
     def forget_user(self, user: str, *, serde: SerializerProtocol | None = None) -> Forgotten:
         """Delete everything that is kept of a user, and say what that was.
@@ -194,7 +191,11 @@ class Upkeep:
         """
         from lc_memory.jobs.people import forget
 
-        forgotten = forget(self.backend, self._documents, user, serde)
+        scope = user_scope(user)
+        self._layers.require(self.principal, "admin", ())
+        self._layers.tell(self.principal, "forget", scope)
+        below = self._layers.inner(self.principal)
+        forgotten = forget(below, self._layers.sealed, self._documents, user, serde)
         self._layers.forget(user)
         try:
             forgotten.scrubbed = self._layers.store.scrub()

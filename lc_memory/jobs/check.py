@@ -9,8 +9,7 @@ from typing import Final
 
 from lc_memory import values
 from lc_memory.errors import Conflict, CorruptStore, InvalidDocument, NewerFormat
-from lc_memory.layers.base import Layer
-from lc_memory.layers.validated import Validated
+from lc_memory.layers.base import SYSTEM
 from lc_memory.records import Delete, Id, Namespace, Query, Record, Restore, in_scope
 from lc_memory.relations import Stored, is_link, present
 from lc_memory.store import Store
@@ -79,11 +78,12 @@ class Upgraded:
     problems: list[Problem]
 
 
-def check(store: Store, schemas: Schemas, scope: Namespace = (), *, repair: bool = False) -> Report:
+def check(
+    store: Store, raw: Store, schemas: Schemas, scope: Namespace = (), *, repair: bool = False
+) -> Report:
     """Check everything under the scope, page by page. Only ``repair`` changes anything: it
-    removes links that hold no more."""
+    removes links that hold no more. ``raw`` gives documents as they are stored."""
     report = Report()
-    raw = below_validation(store)
     for page in _pages(raw, Query(scope)):
         report.records += len(page)
         for record in page:
@@ -173,7 +173,7 @@ def _repair(report: Report, store: Store, raw: Store, scope: Namespace) -> None:
 
 
 def upgrade(
-    store: Store, schemas: Schemas, scope: Namespace = (), name: str | None = None
+    store: Store, raw: Store, schemas: Schemas, scope: Namespace = (), name: str | None = None
 ) -> Upgraded:
     """Store every document under the scope in the form of its schema's present version.
 
@@ -181,7 +181,6 @@ def upgrade(
     done, and the next call goes on with the rest. Raises KeyError for a name without a schema.
     """
     wanted = None if name is None else schemas[name]
-    raw = below_validation(store)
     count = 0
     problems: list[Problem] = []
     for namespace in raw.namespaces(scope):
@@ -229,16 +228,6 @@ def _upgrade_page(
     return done, problems
 
 
-def below_validation(store: Store) -> Store:
-    """The store that gives documents as they are stored, in whatever version."""
-    below = store
-    while isinstance(below, Layer):
-        if isinstance(below, Validated):
-            return below.inner
-        below = below.inner
-    return store
-
-
 def _side(namespace: Namespace) -> str:
     """Which half of a link the namespace holds: ``"out"``, ``"in"`` or none."""
     return "".join(in_scope(namespace)[1][1:2]) if is_link(namespace) else ""
@@ -247,6 +236,8 @@ def _side(namespace: Namespace) -> str:
 def _pages(store: Store, query: Query) -> Iterator[list[Record]]:
     page: list[Record] = []
     for record in store.records(query, _PAGE):
+        if record.namespace[:1] == SYSTEM:
+            continue
         page.append(record)
         if len(page) == _PAGE:
             yield page

@@ -27,10 +27,9 @@ from typing import TYPE_CHECKING, Any, Final
 from lc_memory import values
 from lc_memory.documents import IDENTITY_FIELDS, Documents, document_key, user_scope
 from lc_memory.errors import Conflict, CorruptStore
-from lc_memory.jobs.check import below_validation
 from lc_memory.layers.base import SYSTEM
 from lc_memory.records import Clear, Delete, Id, Namespace, Op, Query, Record, in_scope
-from lc_memory.relations import Stored, declared, is_link
+from lc_memory.relations import DECLARED, Stored, is_link
 from lc_memory.store import Store
 from lc_memory.stores.disk import our_errors
 
@@ -142,7 +141,8 @@ class Belongings:
 
     def _follow_links(self) -> None:
         """Find the links of what is theirs, and what goes with it."""
-        modes = declared(self._store) or {}
+        declared = self._store.get(*DECLARED)
+        modes = {} if declared is None else declared.value
         cascading = {name for name, mode in modes.items() if mode == "cascade"}
         spaces = [name for name in self._store.namespaces(expired=True) if is_link(name)]
         more = bool(spaces)
@@ -175,10 +175,16 @@ class Belongings:
 
 
 def forget(
-    store: Store, documents: Documents, user: str, serde: SerializerProtocol | None = None
+    store: Store,
+    raw: Store,
+    documents: Documents,
+    user: str,
+    serde: SerializerProtocol | None = None,
 ) -> Forgotten:
-    """Delete everything that belongs to a user, until nothing is left."""
-    raw = below_validation(store)
+    """Delete everything that belongs to a user, until nothing is left.
+
+    ``raw`` is the store below the layers that could refuse to read.
+    """
     ids: dict[Id, None] = {}
     for _ in range(_ROUNDS):
         theirs = Belongings(raw, documents, user, serde)
@@ -202,14 +208,13 @@ def kind_of(namespace: Namespace) -> str:
 
 
 def export(
-    store: Store,
+    raw: Store,
     documents: Documents,
     user: str,
     path: str | os.PathLike[str] | None = None,
     serde: SerializerProtocol | None = None,
 ) -> dict[str, Any]:
     """Everything that belongs to a user, by kind; also written to a file, if one is named."""
-    raw = below_validation(store)
     theirs = Belongings(raw, documents, user, serde)
     told: dict[str, Any] = {
         "format": FORMAT,

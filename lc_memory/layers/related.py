@@ -25,18 +25,17 @@ from lc_memory.records import (
     Query,
     Record,
     Restore,
+    Value,
     in_scope,
 )
 from lc_memory.relations import (
     DECLARED,
     LINKS,
-    OnDelete,
     Stored,
     beside,
     is_link,
     mark,
     present,
-    relations_in,
 )
 from lc_memory.store import RETRIES, Outcome, Store
 
@@ -56,15 +55,19 @@ class Related(Layer):
 
     rank: ClassVar[int] = 20
 
+    def __init__(self, inner: Store, below: Store | None = None) -> None:
+        super().__init__(inner)
+        self._below = below or inner  # where links are looked up: that is no access of anybody's
+
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         if not any(map(_concerns, ops)):
             return self.inner.write(ops)
-        before = _Plan(self.inner, ops).made()
+        before = _Plan(self._below, ops).made()
         for _ in range(RETRIES):
             try:
                 return self.inner.write([*before, *ops])[len(before) :]
             except Conflict:
-                again = _Plan(self.inner, ops).made()
+                again = _Plan(self._below, ops).made()
                 if again == before:  # it was a precondition of the caller's
                     raise
                 before = again
@@ -88,7 +91,7 @@ class _Plan:
         self._deleted = {id: None for id in deletes if _is_end(id[0]) and id not in self._restored}
         self._cleared = [op.prefix for op in ops if isinstance(op, Clear)]
         self._gates: dict[str, Record | None] = {}
-        self._modes: dict[str, OnDelete] = {}
+        self._modes: Value = {}
         self._links: dict[tuple[Id, Id], Stored] = {}
         self._cascaded: dict[Id, Record] = {}
 
@@ -180,7 +183,7 @@ class _Plan:
         new = sorted(set(names) - self._gates.keys())
         if new:
             declared, *gates = self._store.read([DECLARED, *((_GATES, name) for name in new)])
-            self._modes = relations_in(declared)
+            self._modes = {} if declared is None else declared.value
             self._gates |= zip(new, gates, strict=True)
 
     def _guards(self) -> Iterator[Op]:

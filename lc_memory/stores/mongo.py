@@ -277,6 +277,10 @@ class MongoStore(Store):
             return False
         return True
 
+    def declare(self, indexes: Sequence[Index]) -> None:
+        with self._server.errors():
+            self._server.declare(indexes)
+
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 

@@ -93,6 +93,7 @@ def files_of(memory: Memory, url: str, folder: Path, request: Any) -> bytes | No
             server.execute("CHECKPOINT")
             paths = [*(server.data / "base").rglob("*")]
         else:
+            server.restart()  # it writes to its files when it stops
             paths = [*(server.data / str(sa.make_url(url).database)).rglob("*")]
     else:
         paths = [*folder.rglob("*")]
