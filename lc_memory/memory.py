@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter, document_key
-from lc_memory.errors import AccessDenied, InvalidKey
+from lc_memory.documents import Documents, Filter, document_key, user_scope
+from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace, Order, Record, Value, check_name
+from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
+from lc_memory.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
+    from pydantic import BaseModel
 
     from agents import SessionSettings
     from lc_memory.access import Access, Grant
@@ -35,11 +37,12 @@ if TYPE_CHECKING:
     from lc_memory.langchain.store import LangGraphStore
     from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
+    from lc_memory.relations import OnDelete
 
 T = TypeVar("T")
 
 
-class Memory:
+class Memory(Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -56,6 +59,9 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param schemas: pydantic models by collection, as for :meth:`register`.
+    :param relations: what becomes of links when an end is deleted, by relation, as for
+        :meth:`relation`.
     :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
         a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
         environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
@@ -78,6 +84,8 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
         encryption_key: Source | list[Source] | None = None,
         encrypt_fields: Sequence[str] | None = None,
         access_control: bool | None = None,
@@ -106,6 +114,8 @@ class Memory:
                 admins=admins,
                 audit=audit,
                 indexes=declared,
+                schemas=schemas,
+                relations=relations,
             )
         except BaseException:
             if self._owns_store:
@@ -119,11 +129,11 @@ class Memory:
     def _bind(self, principal: str | None, user: str | None) -> None:
         """Work with a principal's rights, on a user's things (None: on everybody's)."""
         for name in (principal, user):
-            if name is not None and not check_name(name, "user id"):
-                raise InvalidKey("user id: empty")
+            if name is not None:
+                user_scope(name)
         self.principal, self.user = principal, user
-        self.scope: Namespace = () if user is None else ("users", user)
-        self.backend: Store = self._layers.handle(principal)
+        self.scope = () if user is None else user_scope(user)
+        self.backend = self._layers.handle(principal)
         self.bridge = self.bridge.over(self.backend)
         self._documents = Documents(self.backend, self.scope, user, self._identity)
 
@@ -290,10 +300,12 @@ class Memory:
 
         Returns how many records were restored.
         """
-        from lc_memory.jobs.backup import restore
+        from lc_memory.jobs.backup import read, restore
 
         for right in ("write", "delete"):
             self._layers.require(self.principal, right, self.scope)
+        if self._layers.schemas:
+            self._layers.admit(read(path))
         count = restore(self._layers.store, path, self.scope)
         self._layers.reload()
         self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")

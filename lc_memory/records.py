@@ -364,3 +364,10 @@ def check_time(when: object, what: str = "expires_at") -> datetime | None:
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise InvalidQuery(f"{what}: {when!r} is not a datetime with a time zone")
     return when
+
+
+def in_scope(namespace: Namespace) -> tuple[Namespace, Namespace]:
+    """A namespace in two: the scope, which is a user's (``("users", id)``) or ``()``, and what
+    is below it."""
+    at = 2 if namespace[:1] == ("users",) else 0
+    return namespace[:at], namespace[at:]

@@ -328,7 +328,7 @@ def _users_paths() -> Iterator[None]:
         yield
     except InvalidValue as error:
         reason = str(error).removeprefix(f"{error.path}: ")
-        raise InvalidValue("$" + error.path.removeprefix("$.value"), reason) from None
+        raise type(error)("$" + error.path.removeprefix("$.value"), reason) from None
 
 
 def _known_prefix(condition: MatchCondition) -> Namespace:

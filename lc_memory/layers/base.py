@@ -107,6 +107,9 @@ class Layer(Store):
     def sweep(self) -> int:
         return self.inner.sweep()
 
+    def scrub(self) -> bool:
+        return self.inner.scrub()
+
     def declare(self, indexes: Sequence[Index]) -> None:
         self.inner.declare(indexes)
 

@@ -318,6 +318,9 @@ class SQLStore(Store):
 
         return self._db.transact(work)
 
+    def scrub(self) -> bool:
+        return self._db.scrub()
+
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 

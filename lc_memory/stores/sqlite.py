@@ -153,6 +153,20 @@ class SQLite(Database):
         source = f"(VALUES {marks}) AS w CROSS JOIN lc_memory_records AS r"
         return source, 'r.namespace = w.column1 AND r."key" = w.column2', names
 
+    def scrub(self) -> bool:
+        """Rewrite the file without free pages, and empty the WAL. False: others were reading."""
+        texts = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%fts5%'"
+        with self._writing, self._connection(writing=True) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+            try:
+                for (name,) in connection.execute(texts).fetchall():  # they keep deleted words
+                    connection.execute(f'INSERT INTO "{name}" ("{name}") VALUES (\'optimize\')')
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")  # see _begin
+
     def close(self) -> None:
         with self._writing:
             self._open = False
