@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from lc_memory.audit import AuditEntry as AuditEntry
     from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
+    from lc_memory.errors import BackupKeyError as BackupKeyError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import DrillFailed as DrillFailed
     from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
     from lc_memory.errors import NewerFormat as NewerFormat
+    from lc_memory.errors import SnapshotLost as SnapshotLost
     from lc_memory.errors import StoreClosed as StoreClosed
     from lc_memory.errors import StoreError as StoreError
     from lc_memory.errors import StoreFull as StoreFull
@@ -113,11 +116,11 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidDocument "
-        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
-        "LinkedRecord MemoryNotFound MigrationError "
-        "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
-        "StoreUnavailable UnknownStorage Unsupported WrongKey"
+        "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
+        "InvalidDocument InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue "
+        "LCMemoryError LinkedRecord MemoryNotFound MigrationError MissingExtra NewerFormat "
+        "SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
+        "UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -131,6 +134,7 @@ __all__ = [
     "AsyncStore",
     "AuditEntry",
     "BackupError",
+    "BackupKeyError",
     "Capabilities",
     "ChatHistory",
     "Checkpointer",
@@ -140,6 +144,7 @@ __all__ = [
     "Conversation",
     "CorruptStore",
     "Delete",
+    "DrillFailed",
     "Expect",
     "Grant",
     "Index",
@@ -172,6 +177,7 @@ __all__ = [
     "Query",
     "Record",
     "Restore",
+    "SnapshotLost",
     "Store",
     "StoreClosed",
     "StoreError",

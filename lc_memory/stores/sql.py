@@ -7,7 +7,8 @@ that, in one transaction (:mod:`sql_batch`). A read compiles what it can of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import COLUMNS, Batch, allowed, build_index, load, row_of, under
+from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
 from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
@@ -324,6 +326,20 @@ class SQLStore(Store):
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        with self._db.snapshot() as session:
+            yield _Snapshot(self, session)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        def work(session: Session) -> None:
+            for ops in in_chunks(records, clearing):
+                self._apply(session, prepare(ops))
+
+        self._db.transact(work, alone=True)
+
     def close(self) -> None:
         self._db.close()
 
@@ -371,3 +387,20 @@ def _stored_indexes(select: Callable[[str, Sequence[Any]], list[Any]]) -> dict[I
         Index(read_namespace(namespace), read_namespace(path)): number
         for number, namespace, path in found
     }
+
+
+class _Snapshot(SQLStore):
+    """The store as one transaction sees it."""
+
+    def __init__(self, store: SQLStore, session: Session) -> None:
+        self.__dict__.update(store.__dict__)
+        self._db = FrozenDatabase(store._db, session)
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def close(self) -> None:
+        """Who took the snapshot ends it."""
