@@ -17,7 +17,14 @@ import sqlalchemy as sa
 from lc_memory import values
 from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
-from lc_memory.paging import Position, cut, page_of, position, read_cursor
+from lc_memory.paging import (
+    Position,
+    cut,
+    page_before_more,
+    page_of,
+    position,
+    read_cursor,
+)
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
@@ -90,7 +97,8 @@ class SQLStore(Store):
             return Page(matches[query.offset :])
         limit = None if query.limit is None else query.limit + 1
         rows = self._select(query, after, limit, query.offset)
-        return cut([row.record() for row in rows], query)
+        records = [row.record() for row in rows[: query.limit]]
+        return page_before_more(records, query) if len(rows) > len(records) else Page(records)
 
     def _sorted(self, query: Query) -> Page:
         """By a field: Python sorts all candidates."""
