@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from lc_memory import AccessDenied, InvalidDocument, LinkedRecord, Memory, Query, Unsupported
+from lc_memory.upkeep import Upkeep
 
 
 class Note(BaseModel):
@@ -153,3 +155,45 @@ def test_without_transactions_links_are_refused_and_nothing_else(memory: Memory)
         assert alone.forget_user("alice").counts == {"documents": 1, "links": 2}
         alone.store_memory("notes", {"id": "1"})
         assert alone.delete_memory("notes") == 1
+
+
+# -- each method has its negative test, and its positive control -----------------------------
+
+_MINE = (("users", "alice", "documents", "notes"), "1")
+CALLS: dict[str, tuple[Any, ...]] = {
+    "register": ("x", Note),
+    "upgrade_documents": (),
+    "check": (),
+    "relation": ("x",),
+    "link": (_MINE, "has", _MINE),
+    "unlink": (_MINE, "has", _MINE),
+    "links": (_MINE,),
+    "related": (_MINE,),
+    "graph": (),
+    "export_user": ("alice",),
+    "forget_user": ("alice",),
+}
+CALLS |= {f"a{name}": given for name, given in CALLS.items()}
+
+
+def test_every_method_is_among_them() -> None:
+    assert {name for name in vars(Upkeep) if not name.startswith("_")} == set(CALLS)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_method_works_for_who_has_the_right_and_for_nobody_else(
+    name: str, tmp_path: Path
+) -> None:
+    def call(memory: Memory) -> Any:
+        done = getattr(memory, name)(*CALLS[name])
+        return asyncio.run(done) if name.startswith("a") else done
+
+    url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(url, access_control=True, admins=["root"]) as memory:
+        memory.as_user("alice").store_memory("notes", {"id": "1"})
+        before = memory._layers.store.find(Query(("users",))).records
+        for stranger in (memory, memory.as_user("bob").as_user("alice")):
+            with pytest.raises(AccessDenied):
+                call(stranger)
+            assert memory._layers.store.find(Query(("users",))).records == before
+        call(memory.acting_as("root").as_user("alice"))
