@@ -299,7 +299,7 @@ class Memory(Upkeep):
         if self._layers.schemas:
             self._layers.admit(read(path))
         count = restore(self._layers.store, path, self.scope)
-        self._layers.reload()
+        self._layers.reload(self.scope)
         self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")
         return count
 
@@ -316,22 +316,24 @@ class Memory(Upkeep):
         from lc_memory.jobs.migrate import migrate
         from lc_memory.jobs.progress import shown
 
-        opened = Memory(other) if isinstance(other, str) else None
+        target = Memory(other) if isinstance(other, str) else other
         try:
-            target = (opened or other).backend  # type: ignore[union-attr]  # one of the two is
             with shown("Copying") as progress:
-                return migrate(
+                done = migrate(
                     self.backend,
-                    target,
+                    target.backend,
                     prefix=self.scope,
                     dry_run=dry_run,
                     merge=merge,
                     name="/".join(self.scope),
                     progress=progress,
                 )
+            if not dry_run:
+                target._layers.adopt(self._layers)
+            return done
         finally:
-            if opened is not None:
-                opened.close()
+            if target is not other:
+                target.close()
 
     # -- the frameworks' own interfaces ----------------------------------------------------
 
