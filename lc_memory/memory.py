@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lc_memory.langchain.checkpointer import Checkpointer
     from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.store import LangGraphStore
+    from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
 
@@ -262,6 +263,13 @@ class Memory(Upkeep):
         from lc_memory.audit import Audit
 
         return Audit(self._layers, self.principal)
+
+    @property
+    def encryption(self) -> Encryption:
+        """Changing keys. Raises Unsupported for a store that is not encrypted."""
+        from lc_memory.layers.encrypted import Encryption
+
+        return Encryption(self._layers, self.principal)
 
     def share(
         self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False

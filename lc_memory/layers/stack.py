@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
-from lc_memory.layers.base import SYSTEM, Layer
+from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
 from lc_memory.records import Namespace, Record
 from lc_memory.relations import LINKS, OnDelete, check_modes
@@ -78,7 +78,7 @@ class Stack:
 
     def handle(self, principal: str | None) -> Layer:
         """The store that a principal (None: nobody in particular) works on."""
-        top = Layer(self.outer(principal))
+        top = Handle(self.outer(principal))
         self._handles[top] = principal
         return top
 
@@ -189,6 +189,10 @@ class Stack:
         held = bool(self.settings.get(name, {}).get("on"))
         if wanted is None or wanted == held:
             return held
+        if held:
+            from lc_memory.audit import Trail
+
+            Trail(self.sealed, self._digest).record(None, "admin", detail=f"{name} turned off")
         change_setting(self.store, name, {"on": wanted})
         return wanted
 
