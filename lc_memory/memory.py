@@ -368,14 +368,12 @@ class Memory(Upkeep):
         from lc_memory.jobs.migrate import migrate
         from lc_memory.jobs.progress import shown
 
-        opened = Memory(other) if isinstance(other, str) else None
-        target = opened or other
-        assert isinstance(target, Memory)
+        target = Memory(other) if isinstance(other, str) else other
         try:
             for right in () if dry_run else ("write", "delete"):
                 target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
-                return migrate(
+                done = migrate(
                     self.backend,
                     target._layers.inner(target.principal),
                     prefix=self.scope,
@@ -384,9 +382,12 @@ class Memory(Upkeep):
                     name="/".join(self.scope),
                     progress=progress,
                 )
+            if not dry_run:
+                target._layers.adopt(self._layers)
+            return done
         finally:
-            if opened is not None:
-                opened.close()
+            if target is not other:
+                target.close()
 
     def migrate_to(self, other: Memory | str) -> Move:
         """A move of everything to another memory (or the store of a URL) while others go on

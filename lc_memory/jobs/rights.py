@@ -45,10 +45,10 @@ class Rights:
         if self._stack is not None:
             self._stack.admit([record])
 
-    def restored(self) -> None:
+    def restored(self, scope: Namespace) -> None:
         """Take up the keys that were restored."""
         if self._stack is not None:
-            self._stack.reload()
+            self._stack.reload(scope)
 
 
 def check_move(source: Stack, principal: str | None, target: Stack | None) -> None:

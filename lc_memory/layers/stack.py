@@ -11,7 +11,7 @@ from lc_memory.errors import Unsupported, WrongKey
 from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
 from lc_memory.records import Namespace, Record
-from lc_memory.relations import OnDelete, check_modes
+from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
 
@@ -161,12 +161,20 @@ class Stack:
             items = [(action, namespace, key, None)]
             self.trail.record(principal, action, items, outcome, detail)
 
-    def reload(self) -> None:
-        """Take up what the store says of itself now: a backup was restored into it."""
+    def reload(self, scope: Namespace = ()) -> None:
+        """Take up what the store says of itself now: something was restored under the scope."""
         if self.keyring is not None:
             self.keyring.reload()
         self.settings = read_settings(self.store)
+        if "relations" not in self.settings and self.store.namespaces((*scope, LINKS), limit=1):
+            self.relate({})  # from a store where there were links
         self.rebuild()
+
+    def adopt(self, other: Stack) -> None:
+        """Declare the relations of another store, from which records were copied."""
+        relations = read_settings(other.store).get("relations")
+        if relations is not None:
+            self.relate(relations)
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded
