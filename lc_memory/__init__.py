@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
     from lc_memory.errors import DrillFailed as DrillFailed
+    from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
     from lc_memory.errors import InvalidKey as InvalidKey
     from lc_memory.errors import InvalidQuery as InvalidQuery
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
+    from lc_memory.errors import LinkedRecord as LinkedRecord
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
@@ -115,9 +117,10 @@ _HOMES = {
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
         "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
-        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
-        "MemoryNotFound MigrationError MissingExtra NewerFormat SnapshotLost StoreClosed "
-        "StoreError StoreFull StoreReadOnly StoreUnavailable UnknownStorage Unsupported WrongKey"
+        "InvalidDocument InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue "
+        "LCMemoryError LinkedRecord MemoryNotFound MigrationError MissingExtra NewerFormat "
+        "SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
+        "UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -145,6 +148,7 @@ __all__ = [
     "Expect",
     "Grant",
     "Index",
+    "InvalidDocument",
     "InvalidFilter",
     "InvalidInput",
     "InvalidKey",
@@ -157,6 +161,7 @@ __all__ = [
     "LangGraphStore",
     "LearningProgress",
     "Limits",
+    "LinkedRecord",
     "Log",
     "Memory",
     "MemoryContext",

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter, document_key
-from lc_memory.errors import AccessDenied, InvalidKey
+from lc_memory.documents import Documents, Filter, document_key, user_scope
+from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace, Order, Record, Value, check_name
+from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
+from lc_memory.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
+    from pydantic import BaseModel
 
     from agents import SessionSettings
     from lc_memory.access import Access, Grant
@@ -38,14 +40,16 @@ if TYPE_CHECKING:
     from lc_memory.langchain.checkpointer import Checkpointer
     from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.store import LangGraphStore
+    from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
+    from lc_memory.relations import OnDelete
 
 T = TypeVar("T")
 
 _MAKING = threading.Lock()
 
 
-class Memory:
+class Memory(Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -62,6 +66,9 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param schemas: pydantic models by collection, as for :meth:`register`.
+    :param relations: what becomes of links when an end is deleted, by relation, as for
+        :meth:`relation`.
     :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
         a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
         environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
@@ -84,6 +91,8 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
         encryption_key: Source | list[Source] | None = None,
         encrypt_fields: Sequence[str] | None = None,
         access_control: bool | None = None,
@@ -112,6 +121,8 @@ class Memory:
                 admins=admins,
                 audit=audit,
                 indexes=declared,
+                schemas=schemas,
+                relations=relations,
             )
         except BaseException:
             if self._owns_store:
@@ -125,11 +136,11 @@ class Memory:
     def _bind(self, principal: str | None, user: str | None) -> None:
         """Work with a principal's rights, on a user's things (None: on everybody's)."""
         for name in (principal, user):
-            if name is not None and not check_name(name, "user id"):
-                raise InvalidKey("user id: empty")
+            if name is not None:
+                user_scope(name)
         self.principal, self.user = principal, user
-        self.scope: Namespace = () if user is None else ("users", user)
-        self.backend: Store = self._layers.handle(principal)
+        self.scope = () if user is None else user_scope(user)
+        self.backend = self._layers.handle(principal)
         self.bridge = self.bridge.over(self.backend)
         self._backups: Backups | None = None
         self._documents = Documents(self.backend, self.scope, user, self._identity)
@@ -261,6 +272,13 @@ class Memory:
 
         return Audit(self._layers, self.principal)
 
+    @property
+    def encryption(self) -> Encryption:
+        """Changing keys. Raises Unsupported for a store that is not encrypted."""
+        from lc_memory.layers.encrypted import Encryption
+
+        return Encryption(self._layers, self.principal)
+
     def share(
         self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
     ) -> Grant:
@@ -350,14 +368,12 @@ class Memory:
         from lc_memory.jobs.migrate import migrate
         from lc_memory.jobs.progress import shown
 
-        opened = Memory(other) if isinstance(other, str) else None
-        target = opened or other
-        assert isinstance(target, Memory)
+        target = Memory(other) if isinstance(other, str) else other
         try:
             for right in () if dry_run else ("write", "delete"):
                 target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
-                return migrate(
+                done = migrate(
                     self.backend,
                     target._layers.inner(target.principal),
                     prefix=self.scope,
@@ -366,9 +382,12 @@ class Memory:
                     name="/".join(self.scope),
                     progress=progress,
                 )
+            if not dry_run:
+                target._layers.adopt(self._layers)
+            return done
         finally:
-            if opened is not None:
-                opened.close()
+            if target is not other:
+                target.close()
 
     def migrate_to(self, other: Memory | str) -> Move:
         """A move of everything to another memory (or the store of a URL) while others go on

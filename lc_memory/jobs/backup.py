@@ -72,6 +72,7 @@ def restore(
     progress: Progress = silent,
     name: str | None = None,
     accept: Callable[[Backup], None] = lambda made: None,
+    admit: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Replace what the backup was made of by what it holds; returns how many records.
 
@@ -112,6 +113,7 @@ def restore(
                         yield record
                     continue
                 if part.holds(record.namespace):
+                    admit(record)
                     restored += 1
                     yield record
             if file.manifest.sha256 != made.sha256:

@@ -125,8 +125,9 @@ class Backups:
                 progress=progress,
                 name=name,
                 accept=self._rights.accept,
+                admit=self._rights.admit,
             )
-        self._rights.restored()
+        self._rights.restored(self.scope)
         self._rights.tell("restore", self.scope, f"{count} records")
         return count
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lc_memory.errors import BackupError, InvalidInput
 from lc_memory.jobs.backup_file import Backup
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace
+from lc_memory.records import Namespace, Record
 
 
 class Rights:
@@ -42,10 +42,15 @@ class Rights:
                 "new one, and copy_to() this"
             )
 
-    def restored(self) -> None:
+    def admit(self, record: Record) -> None:
+        """Raise InvalidDocument for a record that its schema refuses."""
+        if self._stack is not None:
+            self._stack.admit([record])
+
+    def restored(self, scope: Namespace) -> None:
         """Take up the keys that were restored."""
         if self._stack is not None:
-            self._stack.reload()
+            self._stack.reload(scope)
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Have this done when the memory is closed, whatever handle began it."""

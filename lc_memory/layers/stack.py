@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
-from lc_memory.layers.base import SYSTEM, Layer
+from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace
+from lc_memory.records import Namespace, Record
+from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
+from lc_memory.validation import Schemas
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from lc_memory.access import Policy
     from lc_memory.audit import Trail
     from lc_memory.keys import Keyring, Source
@@ -40,7 +44,10 @@ class Stack:
         admins: Sequence[str] = (),
         audit: bool | None = None,
         indexes: Sequence[Index] = (),
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
     ) -> None:
+        self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
         #: What ends with the memory, before its store is closed: schedules of any handle.
         self.closing: list[Callable[[], None]] = []
@@ -65,11 +72,15 @@ class Stack:
             from lc_memory.access import Policy
 
             self._policy = Policy(self.sealed, admins)
-        self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
+        self.schemas = Schemas()
+        for name, model in (schemas or {}).items():
+            self.schemas.register(name, model)
+        if relations:
+            self.relate(relations)
 
     def handle(self, principal: str | None) -> Layer:
         """The store that a principal (None: nobody in particular) works on."""
-        top = Layer(self.outer(principal))
+        top = Handle(self.outer(principal))
         self._handles[top] = principal
         return top
 
@@ -82,12 +93,42 @@ class Stack:
 
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
-        store = self.sealed
+        store = below = self.sealed
+        if self.schemas:
+            from lc_memory.layers.validated import Validated
+
+            store = below = Validated(store, self.schemas)
         if self.trail is not None:
             from lc_memory.layers.audited import Audited
 
             store = Audited(store, self.trail, principal)
+        if "relations" in self.settings:
+            from lc_memory.layers.related import Related
+
+            store = Related(store, below)
         return store
+
+    def relate(self, relations: Mapping[str, OnDelete]) -> None:
+        """Declare relations, and that there are links at all."""
+        check_modes(relations)
+        known = self.settings.get("relations")
+        if known is None or not relations.items() <= known.items():
+            change = change_setting(self.store, "relations", relations)
+            self.settings = {**self.settings, "relations": change}
+            self.rebuild()
+
+    def forget(self, user: str) -> None:
+        """Destroy what is kept of a user besides their records: the data key."""
+        if self.keyring is not None:
+            self.keyring.destroy(user)
+
+    def admit(self, records: Iterable[Record]) -> None:
+        """Raise InvalidDocument for records of a backup that their schemas refuse."""
+        if self.keyring is None:  # sealed ones cannot be looked into before they are there
+            for record in records:
+                cover = self.schemas.covering(record.namespace)
+                if cover is not None:
+                    cover.check(record.value)
 
     @property
     def guards(self) -> bool:
@@ -122,10 +163,20 @@ class Stack:
             items = [(action, namespace, key, None)]
             self.trail.record(principal, action, items, outcome, detail)
 
-    def reload(self) -> None:
-        """Take up what the store says of itself now: a backup was restored into it."""
+    def reload(self, scope: Namespace = ()) -> None:
+        """Take up what the store says of itself now: something was restored under the scope."""
         if self.keyring is not None:
             self.keyring.reload()
+        self.settings = read_settings(self.store)
+        if "relations" not in self.settings and self.store.namespaces((*scope, LINKS), limit=1):
+            self.relate({})  # from a store where there were links
+        self.rebuild()
+
+    def adopt(self, other: Stack) -> None:
+        """Declare the relations of another store, from which records were copied."""
+        relations = read_settings(other.store).get("relations")
+        if relations is not None:
+            self.relate(relations)
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded
@@ -140,6 +191,10 @@ class Stack:
         held = bool(self.settings.get(name, {}).get("on"))
         if wanted is None or wanted == held:
             return held
+        if held:
+            from lc_memory.audit import Trail
+
+            Trail(self.sealed, self._digest).record(None, "admin", detail=f"{name} turned off")
         change_setting(self.store, name, {"on": wanted})
         return wanted
 

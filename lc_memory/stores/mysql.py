@@ -30,6 +30,7 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
+    rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
     one_moment = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",

@@ -34,6 +34,7 @@ class PostgreSQL(ServerDatabase):
     error = psycopg.Error
     locking = " FOR UPDATE OF r"
     current_schema = "current_schema()"
+    rewriting = "VACUUM FULL"
     one_moment = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement

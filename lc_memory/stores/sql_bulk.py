@@ -41,6 +41,9 @@ class FrozenDatabase(Database):
     def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
         raise StoreReadOnly("a snapshot is read, not written")
 
+    def scrub(self) -> bool:
+        raise StoreReadOnly("a snapshot is read, not written")
+
     def migrate(self) -> None:
         """The tables are there."""
 

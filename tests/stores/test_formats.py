@@ -25,6 +25,7 @@ from tests.fixtures.make import KEY, PASSPHRASE
 
 RELEASES = sorted((Path(__file__).parents[1] / "fixtures" / "formats").iterdir())
 STORES = ["memory.db", "memory.json", "memory.yaml", "memory.csv", "memory.pickle", "killed.json"]
+NEXT = schema.VERSION + 1
 BACKUPS = ["backup.json", "backup.jsonl", "backup.jsonl.gz", "backup.jsonl.zst"]
 
 
@@ -84,8 +85,8 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(
 
 
 @pytest.fixture
-def second_format(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A second version of the tables, whose statements a test may change."""
+def next_format(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A further version of the tables, whose statements a test may change."""
     statements = [
         "ALTER TABLE lc_memory_records ADD COLUMN note TEXT",
         "UPDATE lc_memory_records SET note = 'upgraded'",
@@ -95,7 +96,7 @@ def second_format(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return statements
 
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, upgrade))
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", NEXT)
     return statements
 
 
@@ -106,17 +107,17 @@ def state(path: Path) -> tuple[int, bool]:
         return version, ("note",) in columns.fetchall()
 
 
-def test_an_upgrade_is_whole_or_did_not_happen(folder: Path, second_format: list[str]) -> None:
+def test_an_upgrade_is_whole_or_did_not_happen(folder: Path, next_format: list[str]) -> None:
     path = folder / "memory.db"
-    second_format.append("UPDATE nothing SET x = 1")
+    next_format.append("UPDATE nothing SET x = 1")
     with pytest.raises(StoreError, match="nothing"):
         Memory(url_of(path))
     assert state(path) == (1, False)
-    second_format.pop()
+    next_format.pop()
     with Memory(url_of(path)) as memory:
         expected = (folder / "memory.txt").read_text().splitlines()
         assert records(memory) == expected
-    assert state(path) == (2, True)
+    assert state(path) == (NEXT, True)
 
 
 def test_an_upgrade_that_is_killed_did_not_happen(folder: Path) -> None:
@@ -126,7 +127,7 @@ import os
 from lc_memory.stores import schema, sqlite
 schema.MIGRATIONS = (*schema.MIGRATIONS, lambda d: [
     "ALTER TABLE lc_memory_records ADD COLUMN note TEXT", "die"])
-schema.VERSION = 2
+schema.VERSION = {NEXT}
 run = sqlite._Session.run
 def killed(self, sql, parameters=()):
     if sql == "die":
@@ -143,8 +144,8 @@ SQLStore({url_of(path)!r})
         assert records(memory) == (folder / "memory.txt").read_text().splitlines()
 
 
-def test_openers_at_once_upgrade_once(folder: Path, second_format: list[str]) -> None:
-    second_format.append("UPDATE lc_memory_records SET version = version + 100")
+def test_openers_at_once_upgrade_once(folder: Path, next_format: list[str]) -> None:
+    next_format.append("UPDATE lc_memory_records SET version = version + 100")
     path = folder / "memory.db"
     errors: list[BaseException] = []
 
@@ -175,13 +176,13 @@ def test_servers_upgrade_too(
     with Memory(url) as memory:
         memory.store_memory("a", {"id": "1"})
         before = records(memory)
-    request.getfixturevalue("second_format")
+    request.getfixturevalue("next_format")
     with Memory(url) as memory:
         assert records(memory) == before
         ((note,),) = memory._layers.store._db.select("SELECT note FROM lc_memory_records")
         assert note == "upgraded"
     monkeypatch.undo()
-    with pytest.raises(NewerFormat, match=r"format 2.*upgrade"):
+    with pytest.raises(NewerFormat, match=rf"format {NEXT}.*upgrade"):
         Memory(url)
 
 
