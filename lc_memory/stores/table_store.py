@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lc_memory import values
 from lc_memory.records import Id, Namespace, Page, Query, Record, check_id
 from lc_memory.store import Clock, Store
 from lc_memory.stores.table import Table, page
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Progress, Scope
 
 T = TypeVar("T")
 
@@ -55,3 +58,30 @@ class TableStore(Store):
 
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
+
+    def keywords(self) -> TableKeywords:
+        self._look(Table.index_words)
+        return TableKeywords(self)
+
+
+class TableKeywords:
+    """The index of words of a table, which keeps it in step itself."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._look = store._look
+
+    def counts(self, tokens: list[str], scope: Scope) -> tuple[int, dict[str, int]]:
+        return self._look(lambda table: table.index_words().counts(tokens, scope))
+
+    def best(self, tokens: Mapping[str, float], scope: Scope, limit: int) -> list[Id]:
+        return self._look(lambda table: table.index_words().best(tokens, scope, limit))
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        def anew(table: Table) -> int:
+            table.postings = None
+            return len(table.index_words())
+
+        count = self._look(anew)
+        if progress is not None:
+            progress(count, count)
+        return count
