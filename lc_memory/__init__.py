@@ -52,9 +52,12 @@ if TYPE_CHECKING:
     from lc_memory.openai_items import items_of as items_of
     from lc_memory.openai_items import messages_of as messages_of
     from lc_memory.records import ABSENT as ABSENT
+    from lc_memory.records import PRESENT as PRESENT
     from lc_memory.records import Append as Append
     from lc_memory.records import Clear as Clear
     from lc_memory.records import Delete as Delete
+    from lc_memory.records import Expect as Expect
+    from lc_memory.records import Limits as Limits
     from lc_memory.records import Op as Op
     from lc_memory.records import Order as Order
     from lc_memory.records import Page as Page
@@ -78,7 +81,10 @@ _HOMES = {
     "lc_memory.memory": "Memory",
     "lc_memory.aio": "AsyncStore",
     "lc_memory.store": "Capabilities Index Store",
-    "lc_memory.records": "ABSENT Append Clear Delete Op Order Page Put Query Record Restore Touch",
+    "lc_memory.records": (
+        "ABSENT PRESENT Append Clear Delete Expect Limits Op Order Page Put Query Record "
+        "Restore Touch"
+    ),
     "lc_memory.filters": "matches",
     "lc_memory.knowledge": "Knowledge",
     "lc_memory.log": "Log",
@@ -107,6 +113,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 __all__ = [
     "ABSENT",
+    "PRESENT",
     "AgentSession",
     "Append",
     "AsyncStore",
@@ -120,6 +127,7 @@ __all__ = [
     "Conversation",
     "CorruptStore",
     "Delete",
+    "Expect",
     "Index",
     "InvalidFilter",
     "InvalidInput",
@@ -132,6 +140,7 @@ __all__ = [
     "LLMCache",
     "LangGraphStore",
     "LearningProgress",
+    "Limits",
     "Log",
     "Memory",
     "MemoryContext",

@@ -34,9 +34,6 @@ class AsyncStore:
     def __init__(self, store: Store, threads: int = THREADS) -> None:
         self.store = store
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lc_memory")
-        # A layer may depend on the caller's context, so only stores that say how to commit
-        # together are asked to.
-        self._together = type(store).write_many is not Store.write_many
         self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = (
             weakref.WeakKeyDictionary()
         )
@@ -48,7 +45,7 @@ class AsyncStore:
         return await asyncio.wrap_future(self._submit(self.store.find, query))
 
     async def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        if not self._together:
+        if not self.store.capabilities.grouped:
             return await self.run(self.store.write, ops)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Record | None]] = loop.create_future()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.store import LangGraphStore
     from lc_memory.openai_agents import AgentSession
+    from lc_memory.search.asking import Hit
+    from lc_memory.search.recall import Recall
 
 T = TypeVar("T")
 
@@ -52,6 +55,8 @@ class Memory:
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param recall: True keeps an index of words for :meth:`recall`; a
+        :class:`~lc_memory.search.recall.Recall` also one of meaning. None: nothing is paid for.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.
 
     One object serves threads and event loops alike; every method has an async twin with an ``a``
@@ -64,6 +69,7 @@ class Memory:
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        recall: Recall | bool | None = None,
         **options: Any,
     ) -> None:
         if isinstance(url, Store):
@@ -79,6 +85,10 @@ class Memory:
                     for field in fields
                 ]
             store, self._owns_store = open_store(url_of() if url is None else url, **options), True
+        if recall:
+            from lc_memory.search.facade import searchable
+
+            store, self._owns_store = searchable(store, recall, owned=self._owns_store), True
         self._bind(store, AsyncStore(store), identity or {}, True)
 
     def _bind(
@@ -196,6 +206,47 @@ class Memory:
         Returns how many were deleted.
         """
         return self._documents.delete(name, filter, id)
+
+    # -- recall ----------------------------------------------------------------------------
+
+    def recall(
+        self,
+        query: str,
+        user: str | None = None,
+        k: int = 10,
+        filter: Filter | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        namespaces: Sequence[Namespace | str] | None = None,
+        as_of: datetime | None = None,
+    ) -> list[Hit]:
+        """The ``k`` memories that answer the query best: documents, messages and facts alike.
+
+        :param user: whose (by default: whose this handle is; without one, everybody's).
+        :param filter: MongoDB's, on the record's value.
+        :param since: not before this time, by what the memory says of itself (a message's
+            ``timestamp``), else by when it was stored.
+        :param until: before this time.
+        :param namespaces: only there: ``"messages"``, ``("documents", "notes")``.
+        :param as_of: what was known at this time; facts that were superseded later included.
+
+        Each hit has its ``score``, ``parts``, ``source`` and ``why``. Raises Unsupported if the
+        memory was opened without ``recall=``, and InvalidQuery for an empty query.
+        """
+        from lc_memory.search.facade import recall
+
+        return recall(self, query, user, k, filter, since, until, namespaces, as_of)
+
+    def reindex(
+        self, progress: Callable[[int, int], None] | None = None, *, anew: bool = False
+    ) -> int:
+        """Make good what the indexes of :meth:`recall` are missing, such as what was written by
+        processes that had no recall; returns of how many records. May be interrupted and called
+        again. ``anew`` makes all vectors anew, for another embedding model.
+        """
+        from lc_memory.search.facade import reindex
+
+        return reindex(self.backend, progress, anew)
 
     # -- backup ----------------------------------------------------------------------------
 
@@ -357,6 +408,28 @@ class Memory:
     ) -> int:
         """:meth:`delete_memory` for asyncio."""
         return await self.bridge.run(self.delete_memory, name, filter, id=id)
+
+    async def arecall(
+        self,
+        query: str,
+        user: str | None = None,
+        k: int = 10,
+        filter: Filter | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        namespaces: Sequence[Namespace | str] | None = None,
+        as_of: datetime | None = None,
+    ) -> list[Hit]:
+        """:meth:`recall` for asyncio."""
+        return await self.bridge.run(
+            self.recall, query, user, k, filter, since, until, namespaces, as_of
+        )
+
+    async def areindex(
+        self, progress: Callable[[int, int], None] | None = None, *, anew: bool = False
+    ) -> int:
+        """:meth:`reindex` for asyncio."""
+        return await self.bridge.run(self.reindex, progress, anew=anew)
 
     async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
         """:meth:`backup_data` for asyncio."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from lc_memory.errors import InvalidKey, InvalidQuery
 from lc_memory.filters import Node, parse
+
+if TYPE_CHECKING:
+    from lc_memory.rows import Row
 
 _ESCAPED: Final = re.compile("[\x01-\n]")
 
@@ -68,6 +71,24 @@ ABSENT: Final = Absent()
 Seen: TypeAlias = Record | Absent
 
 
+class Present:
+    """The type of :data:`PRESENT`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PRESENT"
+
+
+#: In an :class:`Expect`: the record must be there, whatever its version.
+PRESENT: Final = Present()
+
+#: How a layer has the last word on what is stored: called with the row as it is about to be
+#: stored (version and times known, the value as plain JSON text) and, for a Touch, the row that
+#: is stored, it gives the text to store instead. It may be called more than once.
+Seal: TypeAlias = "Callable[[Row, Row | None], str]"
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     """Create or replace a record.
@@ -75,6 +96,7 @@ class Put:
     ``replacing`` makes it conditional: a record that you have read (it must still be the present
     one: same version, same creation), or :data:`ABSENT` (there must be none). If it does not
     hold, the whole batch is refused with :class:`Conflict`. ``owner=None`` keeps the owner.
+    ``seal`` is for layers.
     """
 
     namespace: Namespace
@@ -83,6 +105,7 @@ class Put:
     expires_at: datetime | None = None
     replacing: Seen | None = None
     owner: str | None = None
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +116,7 @@ class Append:
     value: Mapping[str, Any]
     expires_at: datetime | None = None
     owner: str | None = None
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +135,17 @@ class Touch:
     namespace: Namespace
     key: str
     expires_at: datetime | None
+    seal: Seal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Change nothing, but refuse the batch with Conflict unless the record is as seen (or, with
+    :data:`PRESENT`, is there). It stays so until the batch is committed. Gives None."""
+
+    namespace: Namespace
+    key: str
+    seen: Record | Present = PRESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +157,32 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Write a record verbatim, versions and times included: for backup and migration only."""
+    """Write a record verbatim, versions and times included: for backup and migration only.
+
+    ``replacing`` makes it conditional, as for :class:`Put`; the expiry must be the same too.
+    """
 
     record: Record
+    replacing: Seen | None = None
+    seal: Seal | None = None
 
 
-Op: TypeAlias = Put | Append | Delete | Touch | Clear | Restore
+Op: TypeAlias = Put | Append | Delete | Touch | Expect | Clear | Restore
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a query may see: what lies under one of the prefixes, and single records.
+
+    A store looks nowhere else: the limits are part of its own query.
+    """
+
+    prefixes: tuple[Namespace, ...] = ()
+    ids: tuple[Id, ...] = ()
+
+    def allow(self, id: Id) -> bool:
+        namespace = id[0]
+        return id in self.ids or any(namespace[: len(p)] == p for p in self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +237,7 @@ class Query:
     cursor: str | None = None
     exact: bool = False  # the prefix is the whole namespace
     expired: bool = False  # also the records that have expired but were not swept yet
+    within: Limits | None = None  # look at nothing else
     node: Node | None = field(init=False, repr=False, compare=False, default=None)
     sort: Order = field(init=False, repr=False, compare=False, default=BY_KEY)
 
@@ -195,11 +251,11 @@ class Query:
         if self.filter:
             object.__setattr__(self, "node", parse(self.filter))
 
-    def covers(self, namespace: Namespace) -> bool:
-        """Whether the records of that namespace are looked at."""
-        if self.exact:
-            return namespace == self.prefix
-        return namespace[: len(self.prefix)] == self.prefix
+    def sees(self, id: Id) -> bool:
+        """Whether the record of that id is looked at at all."""
+        namespace = id[0]
+        covered = namespace if self.exact else namespace[: len(self.prefix)]
+        return covered == self.prefix and (self.within is None or self.within.allow(id))
 
 
 @dataclass(frozen=True, slots=True)

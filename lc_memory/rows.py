@@ -18,12 +18,15 @@ from lc_memory.records import (
     Append,
     Clear,
     Delete,
+    Expect,
     Id,
     Namespace,
     Op,
+    Present,
     Put,
     Record,
     Restore,
+    Seal,
     Seen,
     Touch,
     Value,
@@ -138,7 +141,8 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
         if isinstance(op, Put) and op.replacing is not None:
             check_seen(op.replacing, current, step.id)
         row = _successor(step, op.owner, current, tick)
-        return row, row.record(step.value)
+        given = row.record(step.value)
+        return (row if op.seal is None else sealed(op.seal, row)), given
     if isinstance(op, Delete):
         check_seen(op.replacing, current, step.id)
         return None, current and current.record()
@@ -146,10 +150,18 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
         if current is None:
             return held, None
         row = current._replace(expires=step.expires)
+        if op.seal is not None:
+            row = sealed(op.seal, row, current)
         return row, row.record()
+    if isinstance(op, Expect):
+        check_seen(op.seen, current, step.id)
+        return held, None
     if isinstance(op, Restore):
         row = Row.of(op.record, step.text)
-        return row, row.record()
+        if op.replacing is not None:
+            check_seen(op.replacing, current, step.id, expiry=True)
+        given = row.record()
+        return (row if op.seal is None else sealed(op.seal, row)), given
     raise TypeError(f"{type(op).__name__} has no row of its own")
 
 
@@ -170,19 +182,30 @@ def _successor(step: Step, owner: str | None, current: Row | None, tick: int) ->
     )
 
 
-def check_seen(seen: Seen | None, current: Row | None, id: Id) -> None:
+def sealed(seal: Seal, row: Row, held: Row | None = None) -> Row:
+    return row._replace(text=seal(row, held))
+
+
+def check_seen(
+    seen: Seen | Present | None, current: Row | None, id: Id, *, expiry: bool = False
+) -> None:
     """Raise Conflict unless the present row is of the record that the caller has seen.
 
-    Version and creation are compared, so that delete-and-recreate cannot pass for it.
+    Version and creation are compared, so that delete-and-recreate cannot pass for it; with
+    ``expiry`` the time of expiry too, which a Touch changes without a new version.
     """
     if seen is None:
         return
     if isinstance(seen, Absent):
         holds, wanted = current is None, "to be absent"
+    elif isinstance(seen, Present):
+        holds, wanted = current is not None, "to be there"
     else:
         holds = current is not None and (
             (current.version, current.created) == (seen.version, values.micros(seen.created_at))
         )
+        if holds and expiry and current is not None:
+            holds = current.expires == (seen.expires_at and values.micros(seen.expires_at))
         wanted = f"to be at version {seen.version} of {_instant(seen.created_at)}"
     if not holds:
         raise Conflict(f"{'/'.join((*id[0], id[1]))} was expected {wanted}; read it and retry")

@@ -53,6 +53,7 @@ class Capabilities:
     shared: bool = True  # several processes may have it open at once
     atomic: bool = True  # a batch of several operations is all or nothing
     indexes: bool = False  # declared fields are found without a scan
+    grouped: bool = False  # write_many commits several batches at once
 
 
 @dataclass(frozen=True, slots=True)

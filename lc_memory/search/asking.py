@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias
 
 from lc_memory.filters import Node
-from lc_memory.records import Id, Namespace, Record
+from lc_memory.records import Id, Limits, Namespace, Record
 from lc_memory.search.texts import id_token, prefix_token
 
 #: Told how many records of how many a long piece of work has done.
@@ -19,42 +19,30 @@ EVERYTHING: Final[tuple[Namespace, ...]] = ((),)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to search: under any of the prefixes and, with ``within`` (limits of access), also
-    under any of its prefixes or at any of its single ids."""
+    """Where to search: under any of the prefixes, and within the limits of access if there are
+    any. An index looks nowhere else: this is part of its own query."""
 
     prefixes: tuple[Namespace, ...] = EVERYTHING
-    within: tuple[Namespace | Id, ...] | None = None
+    within: Limits | None = None
 
     def covers(self, id: Id) -> bool:
-        namespace, _ = id
-        if not any(namespace[: len(prefix)] == prefix for prefix in self.prefixes):
-            return False
-        return self.within is None or any(
-            id == limit if is_id(limit) else namespace[: len(limit)] == limit
-            for limit in self.within
-        )
+        covered = any(id[0][: len(prefix)] == prefix for prefix in self.prefixes)
+        return covered and (self.within is None or self.within.allow(id))
 
     def tokens(self) -> list[list[str]]:
         """The same in an index's words: each list is of alternatives, and all lists hold."""
         parts: list[list[str]] = []
         if () not in self.prefixes:
             parts.append([prefix_token(prefix) for prefix in self.prefixes])
-        if self.within is not None and () not in self.within:
-            parts.append([_limit_token(limit) for limit in self.within])
+        if self.within is not None and () not in self.within.prefixes:
+            prefixes = [prefix_token(prefix) for prefix in self.within.prefixes]
+            parts.append([*prefixes, *(id_token(id) for id in self.within.ids)])
         return parts
 
     @property
     def nothing(self) -> bool:
-        return not self.prefixes or self.within == ()
-
-
-def is_id(limit: Namespace | Id) -> bool:
-    """Whether a limit of access is a single record's id, and not a prefix."""
-    return bool(limit) and isinstance(limit[0], tuple)
-
-
-def _limit_token(limit: Namespace | Id) -> str:
-    return id_token(cast(Id, limit)) if is_id(limit) else prefix_token(cast(Namespace, limit))
+        limits = self.within
+        return not self.prefixes or (limits is not None and not limits.prefixes and not limits.ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@ the extra ``recall`` brings along."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,6 +108,32 @@ class WordLlama(Embeddings):
         return self.embed_documents([text])[0]
 
 
+def embeddings_of(given: Embeddings | EmbeddingFunction | str) -> Embeddings:
+    """LangChain's Embeddings of what a caller gave: those, a function from texts to vectors, or
+    ``"minilm"`` or ``"wordllama"``."""
+    if isinstance(given, Embeddings):
+        return given
+    if isinstance(given, str):
+        if given not in _EMBEDDED:
+            raise InvalidInput(
+                f"embeddings: {given!r} is not known; use 'minilm', 'wordllama', LangChain's "
+                "Embeddings or a function from a list of texts to a list of vectors"
+            )
+        return _EMBEDDED[given]()
+    if callable(given):
+        return _Function(given)
+    raise InvalidInput(f"embeddings: a {type(given).__name__} cannot embed texts")
+
+
+def name_of(embeddings: Embeddings) -> str:
+    """What tells one model from another, so that their vectors are never mixed."""
+    for attribute in ("name", "model", "model_name", "model_id"):
+        name = getattr(embeddings, attribute, None)
+        if isinstance(name, str) and name:
+            return f"{type(embeddings).__name__}:{name}"
+    return type(embeddings).__name__
+
+
 class _Function(Embeddings):
     def __init__(self, function: EmbeddingFunction) -> None:
         self._function = function
@@ -119,3 +144,9 @@ class _Function(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
+
+
+_EMBEDDED: Final[dict[str, Callable[[], Embeddings]]] = {
+    "minilm": MiniLM,
+    "wordllama": WordLlama,
+}

@@ -7,10 +7,9 @@ from typing import Final
 
 import regex
 
-_MONTHS: Final = (
-    "january february march april may june july august september october november december"
-).split()
-_MONTH: Final = "|".join(f"{name}|{name[:3]}" for name in _MONTHS) + "|sept"
+_ALL: Final = "january february march april may june july august september october november"
+MONTHS: Final = (*_ALL.split(), "december")
+_MONTH: Final = "|".join(f"{name}|{name[:3]}" for name in MONTHS) + "|sept"
 _YEAR: Final = r"(?:19|20)\d\d"
 _DAY: Final = r"\d{1,2}(?:st|nd|rd|th)?"
 _ISO: Final = regex.compile(rf"\b({_YEAR})-(\d\d)(?:-(\d\d))?\b")
@@ -29,7 +28,7 @@ _TELLS_WHEN: Final = regex.compile(
     rf"couple of|every)\s+(?:few\s+|couple\s+(?:of\s+)?)?(?:night|day|morning|evening|afternoon|"
     rf"week|weekend|month|year|summer|winter|spring|fall|autumn|\w+day)s?|recently|since|"
     rf"\w+\s+(?:day|week|month|year)s?|monday|tuesday|wednesday|thursday|friday|saturday|sunday|"
-    rf"{'|'.join(name for name in _MONTHS if name not in ('march', 'may'))}|{_YEAR})\b",
+    rf"{'|'.join(name for name in MONTHS if name not in ('march', 'may'))}|{_YEAR})\b",
     regex.IGNORECASE,
 )
 
@@ -53,7 +52,7 @@ def dates_in(question: str) -> list[tuple[date, date]]:
     for before, name, after, year in _NAMED.findall(question):
         if not (before or after or year) and (name == "may" or name == "march" or len(name) == 3):
             continue  # more often a verb than a month
-        month = next(i for i, full in enumerate(_MONTHS, 1) if full.startswith(name.lower()[:3]))
+        month = next(i for i, full in enumerate(MONTHS, 1) if full.startswith(name.lower()[:3]))
         digits = _NUMBER.match(before or after or "")
         spans += _span(int(year) if year else 1, month, int(digits[0]) if digits else None)
     return spans

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from math import log
 from typing import TYPE_CHECKING, Any, Final
 
-from lc_memory.search.moments import asks_when, dates_in, days_from, tells_when
-from lc_memory.search.words import query_words, raw_words, words
+from lc_memory.search.moments import MONTHS, asks_when, dates_in, days_from, tells_when
+from lc_memory.search.words import STOP_WORDS, query_words, raw_words, stem, words
 
 if TYPE_CHECKING:
     from lc_memory.search.embeddings import Vectors
@@ -55,7 +55,7 @@ class Passage:
     """What the ranking sees of a candidate. ``session`` and ``place`` say where a turn of a
     conversation stands; ``speaker`` is a person's name, not a role."""
 
-    id: Hashable
+    id: Any
     text: str
     speaker: str = ""
     at: datetime | None = None
@@ -72,6 +72,31 @@ class Ranked:
     score: float
     parts: Mapping[str, float] = field(default_factory=dict)
 
+
+def why(found: Ranked, question: str) -> str:
+    """In words: why this was found."""
+    counts, _ = _counted(f"{found.passage.text}")
+    said = [word for word in dict.fromkeys(raw_words(question)) if word not in STOP_WORDS]
+    reasons = []
+    if shared := [word for word in said if counts.get(stem(word))]:
+        reasons.append(f"has {', '.join(shared)}")
+    if "meaning" in found.parts:
+        reasons.append("is like it in meaning")
+    reasons += [
+        reason.format(found.passage)
+        for part, reason in _REASONS.items()
+        if found.parts.get(part, 0) > 0
+    ]
+    if not reasons:
+        reasons.append("stands beside what was found")
+    return "; ".join(reasons)
+
+
+_REASONS: Final = {
+    "speaker": "said by {0.speaker}",
+    "time": "tells when",
+    "date": "is of {0.at:%Y-%m-%d}",
+}
 
 #: In how many of how many texts a word stands: BM25's statistics of a search's scope.
 Rarity = Callable[[str], float]
@@ -146,7 +171,7 @@ def rank(
     worth: Rarity,
     *,
     vector: Vectors | None = None,
-    rules: Rules = Rules(),  # noqa: B008 - frozen
+    rules: Rules = Rules(),
 ) -> list[Ranked]:
     """The passages, best first. ``vector`` is the question's, without names."""
     names = names_in(passages)
@@ -191,8 +216,8 @@ def rank(
 
 
 @lru_cache(maxsize=4096)
-def _day(day: Any) -> str:
-    return f"{day:%d %B %Y}".lstrip("0")
+def _day(day: date) -> str:
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def dated(at: datetime | None) -> str:

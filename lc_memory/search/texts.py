@@ -37,15 +37,20 @@ def place_of(namespace: Namespace) -> Namespace:
     return namespace[2:] if namespace[:1] == ("users",) else namespace
 
 
+def first_of(namespace: Namespace) -> str:
+    """What kind of thing lies in a namespace: the first label that is not the user's."""
+    place = place_of(namespace)
+    return place[0] if place else ""
+
+
 def is_searched(namespace: Namespace) -> bool:
     """Whether records of this namespace are searched at all."""
-    return place_of(namespace)[:1] in ((label,) for label in SEARCHED)
+    return first_of(namespace) in SEARCHED
 
 
 def passage_of(record: Record) -> Passage | None:
     """What there is to find of a record; None if it has no text that is searched."""
-    place = place_of(record.namespace)
-    kind = place[0] if place else ""
+    place, kind = place_of(record.namespace), first_of(record.namespace)
     value = record.value
     speaker, times = "", value
     if kind == "messages":
@@ -90,7 +95,7 @@ def passage_of(record: Record) -> Passage | None:
 def neighbours(id: Id) -> list[Id]:
     """The ids of the turns before and after, if the id is a turn's."""
     namespace, key = id
-    if place_of(namespace)[:1] not in ((label,) for label in THREADS) or not key.isdigit():
+    if first_of(namespace) not in THREADS or not key.isdigit():
         return []
     number = int(key)
     return [(namespace, f"{n:016d}") for n in (number - 1, number + 1) if n >= 0]

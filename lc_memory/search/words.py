@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import regex
@@ -75,7 +76,7 @@ def _paired(found: list[str]) -> list[str]:
             continue
         if len(run) == 1:
             paired += run
-        paired += [first + second for first, second in zip(run, run[1:], strict=False)]
+        paired += [first + second for first, second in pairwise(run)]
         run.clear()
         if word:
             paired.append(word)

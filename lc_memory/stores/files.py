@@ -75,7 +75,7 @@ class FileStore(TableStore):
     CorruptStore if it is not what was written.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(grouped=True)
 
     def __init__(
         self,

@@ -21,7 +21,19 @@ from pymongo.errors import OperationFailure
 from lc_memory import values
 from lc_memory.errors import StoreUnavailable, Unsupported
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
-from lc_memory.records import Clear, Delete, Id, Namespace, Op, Page, Query, Record, Touch, check_id
+from lc_memory.records import (
+    Clear,
+    Delete,
+    Expect,
+    Id,
+    Namespace,
+    Op,
+    Page,
+    Query,
+    Record,
+    Touch,
+    check_id,
+)
 from lc_memory.rows import Row, Step, next_key, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
@@ -33,7 +45,7 @@ from lc_memory.stores.mongo_documents import (
     record_of,
     row_of,
 )
-from lc_memory.stores.mongo_filters import after, alive, condition, joined, sorting, under
+from lc_memory.stores.mongo_filters import after, alive, allowed, condition, joined, sorting, under
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
@@ -134,6 +146,8 @@ class MongoStore(Store):
         conditions = under(query.prefix, query.exact)
         if not query.expired:
             conditions.append(alive(self._clock.now()))
+        if query.within is not None:
+            conditions.append(allowed(query.within))
         filtered = condition(query.node)
         return conditions if filtered is None else [*conditions, filtered]
 
@@ -293,6 +307,10 @@ class _Batch:
             self._last.pop(step.namespace, None)
         held = self._rows.get(step.id)
         row, result = settle(step, held, tick, now)
+        if isinstance(step.op, Expect) and step.id in self._stored:
+            # A transaction is told of what others write only where it writes itself.
+            locked = {"_id": name_of(step.id)}, {"$inc": {"locks": 1}}
+            self._records.update_one(*locked, session=self._session)
         if row is None:
             self._rows.pop(step.id, None)
         else:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from lc_memory.filters import And, Compare, Elements, Equal, Exists, In, Node, Or, Size, Test, Where
 from lc_memory.paging import Position
-from lc_memory.records import Namespace, Order
+from lc_memory.records import Limits, Namespace, Order
 from lc_memory.stores.mongo_documents import SURROGATE, Document, name_of, names_in, nearest
 from lc_memory.stores.names import namespace_range, write_namespace
 
@@ -43,6 +43,14 @@ def under(prefix: Namespace, exact: bool = False) -> list[Document]:
         return [{"namespace": write_namespace(prefix)}, {"_id": {"$gte": first, "$lt": end}}]
     bounds = namespace_range(prefix)
     return [] if bounds is None else [{"_id": {"$gte": bounds[0], "$lt": bounds[1]}}]
+
+
+def allowed(limits: Limits) -> Document:
+    """That a record is within the limits."""
+    parts = [joined(under(prefix)) for prefix in limits.prefixes]
+    if limits.ids:
+        parts.append({"_id": {"$in": [name_of(id) for id in limits.ids]}})
+    return {"$or": parts} if parts else _NOTHING
 
 
 def alive(now: int) -> Document:

@@ -22,7 +22,16 @@ from lc_memory.rows import Row, Step
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, WORDS, Batch, build_index, load, row_of, under
+from lc_memory.stores.sql_batch import (
+    COLUMNS,
+    WORDS,
+    Batch,
+    allowed,
+    build_index,
+    load,
+    row_of,
+    under,
+)
 from lc_memory.stores.sql_filters import best_ranges, only_of
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ class SQLStore(Store):
     a scan; declaring one over existing records indexes them now.
     """
 
-    capabilities = Capabilities(indexes=True)
+    capabilities = Capabilities(indexes=True, grouped=True)
 
     def __init__(
         self,
@@ -163,6 +172,10 @@ class SQLStore(Store):
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
+        if query.within is not None:
+            condition, names = allowed(query.within)
+            conditions.append(condition)
+            parameters += names
         return source, conditions, parameters
 
     def count(self, query: Query | None = None) -> int:

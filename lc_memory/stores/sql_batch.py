@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lc_memory import values
 from lc_memory.filters import reach
-from lc_memory.records import Clear, Delete, Id, Namespace, Put, Record, Touch
+from lc_memory.records import Clear, Delete, Id, Limits, Namespace, Put, Record, Touch
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Index
 from lc_memory.stores.database import Database, Session
@@ -98,7 +98,10 @@ class Batch:
             step = replace(step, key=self._next_key(step.namespace))
         else:
             self._last.pop(step.namespace, None)
-        row, result = settle(step, self._rows.get(step.id), tick, now)
+        held = self._rows.get(step.id)
+        row, result = settle(step, held, tick, now)
+        if row is held:
+            return result
         if row is None:
             self._rows.pop(step.id, None)
         else:
@@ -222,6 +225,24 @@ def under(prefix: Namespace, exact: bool = False, alias: str = "r.") -> tuple[st
     if bounds is None:
         return "1 = 1", []
     return f"{alias}namespace >= ? AND {alias}namespace < ?", list(bounds)
+
+
+def allowed(limits: Limits) -> tuple[str, list[Any]]:
+    """The condition that a record is within the limits, and its parameters."""
+    parts = [under(prefix) for prefix in limits.prefixes]
+    if limits.ids:
+        marks = ", ".join(["(?, ?)"] * len(limits.ids))
+        names = [name for id in limits.ids for name in name_of(id)]
+        parts.append((f'(r.namespace, r."key") IN (VALUES {marks})', names))
+    if not parts:
+        return "1 = 0", []
+    while len(parts) > 1:  # in halves: databases bound how deep a condition may be
+        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+        parts = [
+            (f"({' OR '.join(sql for sql, _ in pair)})", [p for _, bound in pair for p in bound])
+            for pair in pairs
+        ]
+    return f"({parts[0][0]})", parts[0][1]
 
 
 def entries(row: Row, indexes: dict[Index, int]) -> Iterator[tuple[Any, ...]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-
 from lc_memory.records import Id
 from lc_memory.rows import Row
 from lc_memory.search.asking import Progress, Scope

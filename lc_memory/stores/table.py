@@ -147,6 +147,8 @@ class Table:
         by_key = query.sort.attribute == "key"
         after = read_cursor(query.sort, query.cursor) if query.cursor is not None else None
         living: Iterator[Row] = self._walk(query, after[1:] if after and by_key else None)
+        if (limits := query.within) is not None:
+            living = (row for row in living if limits.allow(row[:2]))
         if not query.expired:
             living = (row for row in living if row.expires is None or row.expires > now)
         if by_key and query.node is None and query.limit is not None:

@@ -35,6 +35,7 @@ from lc_memory.records import (
 )
 from lc_memory.store import Index, Store
 from lc_memory.testing.clock import FakeClock
+from lc_memory.testing.layering import LayeringContract
 
 #: Names that stores have confused, folded or broken on.
 NAMES = (
@@ -57,7 +58,7 @@ VALUES: tuple[dict[str, Any], ...] = (
 )
 
 
-class StoreContract:
+class StoreContract(LayeringContract):
     """Inherit, and supply :meth:`open_store`."""
 
     def open_store(self, folder: Path, **options: Any) -> Store:

@@ -1,0 +1,148 @@
+"""What all layers have in common: they forward the verbs, and override only what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from lc_memory.filters import Node
+from lc_memory.paging import cut, page_of
+from lc_memory.records import BY_KEY, Id, Namespace, Op, Page, Query, Record
+from lc_memory.store import Capabilities, Outcome, Store
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Search
+
+#: The namespace of the library's own records: settings, keys, grants, the audit log.
+SYSTEM: Final[Namespace] = ("lc_memory",)
+
+#: Records a page, where Python filters.
+PULL: Final = 500
+
+
+class Layer(Store):
+    """A store over another one.
+
+    A layer overrides :meth:`enter` to change or refuse a batch on its way down, :meth:`leave` to
+    change what comes back, and ``read`` and ``find`` likewise. Layers have a rank, from the
+    caller (low) to the store (high); stacking them in another order raises TypeError.
+    """
+
+    rank: ClassVar[int] = 0
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self._check_rank()
+
+    def _check_rank(self) -> None:
+        below = self.inner
+        while isinstance(below, Layer):
+            if self.rank and below.rank and below.rank <= self.rank:
+                raise TypeError(
+                    f"{type(self).__name__} goes below {type(below).__name__}, not over it"
+                )
+            below = below.inner
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # the inner store's, always
+        return self.inner.capabilities
+
+    # -- what a layer overrides ------------------------------------------------------------
+
+    def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
+        """The batch that goes down instead of this one. Raises to refuse it."""
+        return ops
+
+    def leave(self, ops: Sequence[Op], results: list[Record | None]) -> list[Record | None]:
+        """What the caller gets of a batch that was carried out; ``ops`` are the caller's."""
+        return results
+
+    # -- the verbs -------------------------------------------------------------------------
+
+    def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        return self.inner.read(ids, expired=expired)
+
+    def find(self, query: Query) -> Page:
+        return self.inner.find(query)
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        return self.leave(ops, self.inner.write(self.enter(ops)))
+
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        entered: list[Sequence[Op] | Exception] = []
+        for ops in batches:
+            try:
+                entered.append(self.enter(ops))
+            except Exception as error:  # noqa: BLE001 - it is the batch's outcome
+                entered.append(error)
+        done = iter(self.inner.write_many([e for e in entered if not isinstance(e, Exception)]))
+        outcomes: list[Outcome] = []
+        for ops, admitted in zip(batches, entered, strict=True):
+            if isinstance(admitted, Exception):
+                outcomes.append(admitted)
+                continue
+            result = next(done)
+            try:
+                if not isinstance(result, Exception):
+                    result = self.leave(ops, result)
+            except Exception as error:  # noqa: BLE001 - it is the batch's outcome
+                result = error
+            outcomes.append(result)
+        return outcomes
+
+    def search(self, search: Search) -> list[Hit]:
+        # A layer that limits what is read narrows ``search.scope``, as it does with queries.
+        return self.inner.search(search)
+
+    def count(self, query: Query | None = None) -> int:
+        return self.inner.count(query)
+
+    def namespaces(
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
+    ) -> list[Namespace]:
+        return self.inner.namespaces(prefix, after=after, limit=limit, expired=expired)
+
+    def sweep(self) -> int:
+        return self.inner.sweep()
+
+    def now(self) -> datetime:
+        return self.inner.now()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
+
+def find_through(
+    inner: Store, query: Query, weaker: Node | None, lift: Callable[[Record], Record]
+) -> Page:
+    """The page of a query over values that are stored in another form.
+
+    ``lift`` gives a record in the form that the query speaks of. ``weaker`` is a filter on the
+    stored form that lets every match through (None: everything); the query's own is asked about
+    what comes back, and pages are pulled until one is full.
+    """
+    if query.sort.attribute is None:  # by a field: Python sorts
+        stored = replace(query, filter=weaker, order=BY_KEY, limit=None, offset=0, cursor=None)
+        return page_of(map(lift, inner.find(stored).records), query)
+    if query.node is None:
+        page = inner.find(query)
+        return Page([lift(record) for record in page.records], page.cursor)
+    wanted = None if query.limit is None else query.offset + query.limit + 1
+    stored = replace(query, filter=weaker, limit=wanted, offset=0)
+    found: list[Record] = []
+    while True:
+        page = inner.find(stored)
+        found += [r for r in map(lift, page.records) if query.node.matches(r.value)]
+        if page.cursor is None or wanted is None or len(found) >= wanted:
+            return cut(found[query.offset : wanted], query)
+        stored = replace(stored, cursor=page.cursor, limit=max(wanted, PULL))

@@ -1,0 +1,149 @@
+"""One search: candidates from the indexes, read from the store, ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from lc_memory.records import Id, Record
+from lc_memory.search.asking import Hit, Keywords, Search
+from lc_memory.search.ranking import (
+    ARM,
+    Passage,
+    Ranked,
+    Rules,
+    names_in,
+    rank,
+    rarity,
+    why,
+    without_names,
+)
+from lc_memory.search.texts import FACTS, neighbours, passage_of, place_of, token
+from lc_memory.search.words import query_words
+from lc_memory.store import Store
+
+if TYPE_CHECKING:
+    from lc_memory.search.embeddings import Vectors
+    from lc_memory.search.meaning import Meaning
+
+#: Words of a question that are looked for; the rest of a very long one is left out.
+_MOST_WORDS: Final = 40
+
+
+class Finder:
+    """Finds what a search asks for in a store that is indexed."""
+
+    def __init__(
+        self, store: Store, keywords: Keywords, meaning: Meaning | None, rules: Rules
+    ) -> None:
+        self._store = store
+        self._keywords = keywords
+        self._meaning = meaning
+        self._rules = rules
+
+    def find(self, search: Search) -> list[Hit]:
+        """The best hits, best first.
+
+        An index gives the first candidates; what the search's filter or times refuse is made up
+        for by asking for more, until there are enough or there are no more.
+        """
+        if search.scope.nothing or not search.limit:
+            return []
+        wanted = query_words(search.text)[:_MOST_WORDS]
+        tokens = {word: token(word) for word in wanted}
+        total, having = self._keywords.counts(list(tokens.values()), search.scope)
+        worth = rarity(total, {word: having[tokens[word]] for word in wanted})
+        worths = {tokens[word]: worth(word) for word in wanted if having[tokens[word]]}
+        pool = _Pool(self._store, search)
+        vector: Vectors | None = None
+        size = max(ARM, search.limit)
+        while True:
+            by_word = self._keywords.best(worths, search.scope, size)
+            pool.add(by_word)
+            by_meaning: list[Id] = []
+            if self._meaning is not None:
+                if vector is None:
+                    names = names_in(list(pool.passages.values()))
+                    vector = self._meaning.asked(without_names(search.text, names))
+                by_meaning = self._meaning.nearest(vector, search.scope, size)
+                self._meaning.forget(pool.add(by_meaning))
+            if len(pool.passages) >= search.limit or max(len(by_word), len(by_meaning)) < size:
+                break
+            size *= 4
+        passages = self._with_vectors(pool)
+        ranked = rank(search.text, passages, worth, vector=vector, rules=self._rules)
+        return [_hit(found, pool.records, search.text) for found in ranked[: search.limit]]
+
+    def _with_vectors(self, pool: _Pool) -> list[Passage]:
+        passages = list(pool.passages.values())
+        if self._meaning is None:
+            return passages
+        vectors = self._meaning.vectors([pool.records[id] for id in pool.passages])
+        return [replace(p, vector=vectors.get(p.id)) for p in passages]
+
+
+class _Pool:
+    """The candidates of a search: what was found, and the turns next to it."""
+
+    def __init__(self, store: Store, search: Search) -> None:
+        self._store = store
+        self._search = search
+        self._now = store.now()
+        self._asked: set[Id] = set()
+        self.records: dict[Id, Record] = {}
+        self.passages: dict[Id, Passage] = {}
+
+    def add(self, ids: Sequence[Id]) -> list[Id]:
+        """Read these records and their neighbours; returns those of them that are not there."""
+        covers = self._search.scope.covers
+        wanted = dict.fromkeys(id for id in ids if id not in self._asked)
+        around = (near for id in wanted for near in neighbours(id) if covers(near))
+        wanted |= dict.fromkeys(near for near in around if near not in self._asked)
+        self._asked |= wanted.keys()
+        found = dict(zip(wanted, self._store.read(list(wanted), expired=True), strict=True))
+        for id, record in found.items():
+            if record is not None and (passage := self._admitted(record)) is not None:
+                self.records[id], self.passages[id] = record, passage
+        return [id for id in ids if id in found and found[id] is None]
+
+    def _admitted(self, record: Record) -> Passage | None:
+        """What there is to find of a record, if the search is open to it."""
+        search = self._search
+        if not (search.expired or record.lives_at(self._now)):
+            return None
+        if search.filter is not None and not search.filter.matches(record.value):
+            return None
+        passage = passage_of(record)
+        if passage is None or passage.at is None or not _believed(record, passage.at, search):
+            return None
+        if search.since is not None and passage.at < search.since:
+            return None
+        if search.until is not None and passage.at >= search.until:
+            return None
+        return passage
+
+
+def _believed(record: Record, at: datetime, search: Search) -> bool:
+    """Whether it was known at the time that is asked about (by default: still is)."""
+    if search.as_of is not None and at > search.as_of:
+        return False
+    if place_of(record.namespace) != ("documents", FACTS):
+        return True
+    until = record.value.get("valid_to")
+    if not isinstance(until, datetime):
+        return True
+    return search.as_of is not None and search.as_of < until
+
+
+def _hit(found: Ranked, records: Mapping[Id, Record], question: str) -> Hit:
+    passage = found.passage
+    return Hit(
+        records[passage.id],
+        passage.text,
+        found.score,
+        found.parts,
+        why(found, question),
+        passage.at,
+    )

@@ -1,0 +1,137 @@
+"""What layers rely on in every store, as tests."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from lc_memory.errors import Conflict
+from lc_memory.records import (
+    Append,
+    Clear,
+    Delete,
+    Expect,
+    Limits,
+    Put,
+    Query,
+    Restore,
+    Touch,
+)
+from lc_memory.rows import Row
+from lc_memory.store import Store
+from lc_memory.values import decode, encode, micros
+
+
+class LayeringContract:
+    """A part of :class:`StoreContract`, which supplies the store."""
+
+    def test_an_expectation_is_a_precondition_and_changes_nothing(self, store: Store) -> None:
+        seen = store.put(("n",), "k", {"a": 1})
+        if not store.capabilities.atomic:
+            assert store.write([Expect(("n",), "k", seen)]) == [None]
+        else:
+            assert store.write([Expect(("n",), "k", seen), Put(("n",), "x", {})])[0] is None
+            assert store.write([Expect(("n",), "k"), Put(("n",), "x", {})])[0] is None
+        assert store.get(("n",), "k") == seen
+        store.put(("n",), "k", {"a": 2})
+        with pytest.raises(Conflict):
+            store.write([Expect(("n",), "k", seen)])
+        with pytest.raises(Conflict):
+            store.write([Expect(("n",), "absent")])
+
+    def test_what_is_expected_stays_until_the_commit(self, store: Store) -> None:
+        """Two batches that each expect what the other deletes: one of them is refused."""
+        if not store.capabilities.atomic:
+            pytest.skip("declares that it has no batches of several records")
+        for _ in range(20):
+            store.write([Put(("n",), "x", {}), Put(("n",), "y", {})])
+
+            def remove(one: str, other: str) -> None:
+                with suppress(Conflict):
+                    store.write([Expect(("n",), other), Delete(("n",), one)])
+
+            pair = [threading.Thread(target=remove, args=a) for a in (("x", "y"), ("y", "x"))]
+            for thread in pair:
+                thread.start()
+            for thread in pair:
+                thread.join()
+            assert store.count(Query(("n",))) == 1
+
+    def test_a_verbatim_write_can_be_conditional(self, store: Store) -> None:
+        seen = store.put(("n",), "k", {"a": 1})
+        store.write([Touch(("n",), "k", store.expiry(5))])
+        with pytest.raises(Conflict):  # the expiry has changed since
+            store.write([Restore(seen, replacing=seen)])
+        now = store.get(("n",), "k")
+        assert now is not None
+        store.write([Restore(replace(now, value={"a": 2}), replacing=now)])
+        assert store.get(("n",), "k") == replace(now, value={"a": 2})
+
+    def test_a_query_stays_within_its_limits(self, store: Store) -> None:
+        """Whole labels, single records, nothing at all; in pages, counts and every order."""
+        for namespace in (("a",), ("a", "b"), ("ab",), ("c",), ("c", "d")):
+            store.write([Put(namespace, key, {"n": int(key)}) for key in "12"])
+        limits = Limits((("a",),), ((("c",), "2"), (("x",), "1")))
+        allowed = [
+            (("a",), "1"),
+            (("a",), "2"),
+            (("a", "b"), "1"),
+            (("a", "b"), "2"),
+            (("c",), "2"),
+        ]
+        for order in ("@key", "@updated_at", "n"):
+            for filter in (None, {"n": {"$gte": 0}}):
+                query = Query((), filter, order, within=limits)
+                assert sorted(r.id for r in store.records(query)) == allowed
+                assert sorted(r.id for r in store.records(query, size=2)) == allowed
+                assert store.count(query) == 5
+        assert store.count(Query(("c",), within=limits)) == 1
+        assert store.count(Query(("c",), exact=True, within=limits)) == 1
+        assert store.count(Query(("ab",), within=limits)) == 0
+        assert store.count(Query(within=Limits())) == 0
+        assert store.count(Query(within=Limits(((),)))) == 10
+        many = tuple((("a",), str(i)) for i in range(1500))
+        assert store.count(Query(within=Limits(tuple((f"p{i}",) for i in range(600)), many))) == 2
+
+    def test_a_layer_has_the_last_word_on_what_is_stored(self, store: Store) -> None:
+        """It sees the row as it will be, and what comes back to the writer is what was meant."""
+
+        def seal(row: Row, held: Row | None) -> str:
+            plain = row.text if held is None else decode(held.text)["plain"]
+            return encode(
+                {
+                    "plain": plain,
+                    "of": [*row.namespace, row.key, row.version],
+                    "times": [row.created, row.updated, row.expires],
+                    "owner": row.owner,
+                }
+            )
+
+        def check(key: str) -> None:
+            raw = store.get(("n",), key)
+            assert raw is not None
+            times = [raw.created_at, raw.updated_at, raw.expires_at]
+            assert decode(raw.value["plain"]) == {"a": 1}
+            assert raw.value["of"] == ["n", key, raw.version]
+            assert raw.value["times"] == [t and micros(t) for t in times]
+            assert raw.value["owner"] == raw.owner
+
+        (put,) = store.write([Put(("n",), "k", {"a": 1}, owner="ada", seal=seal)])
+        assert put is not None
+        assert put.value == {"a": 1}
+        check("k")
+        store.write([Put(("n",), "k", {"a": 1}, seal=seal)])
+        check("k")
+        store.write([Touch(("n",), "k", store.expiry(5), seal=seal)])
+        check("k")
+        (restored,) = store.write([Restore(replace(put, key="r"), seal=seal)])
+        assert restored == replace(put, key="r")
+        check("r")
+        store.write([Clear(("n",))])
+        (entry,) = store.write([Append(("n",), {"a": 1}, seal=seal)])
+        assert entry is not None
+        assert entry.value == {"a": 1}
+        check(entry.key)
