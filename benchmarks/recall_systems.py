@@ -144,17 +144,13 @@ class Mem0:
 
     def add(self, turns: Sequence[Turn]) -> None:
         for turn in turns:
-            self.memory.add(
-                dated(turn), user_id="locomo", metadata={"turn": turn.id}, infer=False
-            )
+            self.memory.add(dated(turn), user_id="locomo", metadata={"turn": turn.id}, infer=False)
 
     def search(self, query: str, k: int) -> list[str]:
         try:
             found = self.memory.search(query, user_id="locomo", limit=k)
         except (TypeError, ValueError):  # newer versions ask otherwise
-            found = self.memory.search(
-                query, filters={"user_id": "locomo"}, top_k=k, threshold=0.0
-            )
+            found = self.memory.search(query, filters={"user_id": "locomo"}, top_k=k, threshold=0.0)
         return [hit["metadata"]["turn"] for hit in found["results"]]
 
     def close(self) -> None:
@@ -168,9 +164,7 @@ def dated(turn: Turn) -> str:
 
 SYSTEMS: dict[str, Callable[[Path], System]] = {
     "ours, words (SQLite)": lambda folder: Ours(f"sqlite:///{folder}/memory.db"),
-    "ours, wordllama": lambda folder: Ours(
-        f"sqlite:///{folder}/memory.db", embeddings="wordllama"
-    ),
+    "ours, wordllama": lambda folder: Ours(f"sqlite:///{folder}/memory.db", embeddings="wordllama"),
     "ours, MiniLM": lambda folder: Ours(f"sqlite:///{folder}/memory.db", embeddings="minilm"),
     "ours, MiniLM in Chroma": lambda folder: Ours(
         f"sqlite:///{folder}/memory.db", embeddings="minilm", chroma=folder / "vectors"

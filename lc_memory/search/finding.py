@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Words of a question that are looked for; the rest of a very long one is left out.
 _MOST_WORDS: Final = 40
+#: Records whose passages are remembered between searches.
+_REMEMBERED: Final = 20_000
 
 
 class Finder:
@@ -42,6 +43,7 @@ class Finder:
         self._keywords = keywords
         self._meaning = meaning
         self._rules = rules
+        self._seen: dict[Id, tuple[int, datetime, Passage | None]] = {}
 
     def find(self, search: Search) -> list[Hit]:
         """The best hits, best first.
@@ -56,7 +58,7 @@ class Finder:
         total, having = self._keywords.counts(list(tokens.values()), search.scope)
         worth = rarity(total, {word: having[tokens[word]] for word in wanted})
         worths = {tokens[word]: worth(word) for word in wanted if having[tokens[word]]}
-        pool = _Pool(self._store, search)
+        pool = _Pool(self._store, search, self._passage)
         vector: Vectors | None = None
         size = max(ARM, search.limit)
         while True:
@@ -72,23 +74,35 @@ class Finder:
             if len(pool.passages) >= search.limit or max(len(by_word), len(by_meaning)) < size:
                 break
             size *= 4
-        passages = self._with_vectors(pool)
-        ranked = rank(search.text, passages, worth, vector=vector, rules=self._rules)
+        vectors = {}
+        if self._meaning is not None:
+            vectors = self._meaning.vectors(list(pool.records.values()))
+        passages = list(pool.passages.values())
+        ranked = rank(
+            search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
+        )
         return [_hit(found, pool.records, search.text) for found in ranked[: search.limit]]
 
-    def _with_vectors(self, pool: _Pool) -> list[Passage]:
-        passages = list(pool.passages.values())
-        if self._meaning is None:
-            return passages
-        vectors = self._meaning.vectors([pool.records[id] for id in pool.passages])
-        return [replace(p, vector=vectors.get(p.id)) for p in passages]
+    def _passage(self, record: Record) -> Passage | None:
+        """What there is to find of a record, remembered for as long as the record is as it is."""
+        seen = self._seen.get(record.id)
+        if seen is not None and seen[0] == record.version and seen[1] == record.created_at:
+            return seen[2]
+        passage = passage_of(record)
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[record.id] = record.version, record.created_at, passage
+        return passage
 
 
 class _Pool:
     """The candidates of a search: what was found, and the turns next to it."""
 
-    def __init__(self, store: Store, search: Search) -> None:
+    def __init__(
+        self, store: Store, search: Search, passage: Callable[[Record], Passage | None]
+    ) -> None:
         self._store = store
+        self._passage = passage
         self._search = search
         self._now = store.now()
         self._asked: set[Id] = set()
@@ -115,7 +129,7 @@ class _Pool:
             return None
         if search.filter is not None and not search.filter.matches(record.value):
             return None
-        passage = passage_of(record)
+        passage = self._passage(record)
         if passage is None or passage.at is None or not _believed(record, passage.at, search):
             return None
         if search.since is not None and passage.at < search.since:

@@ -61,7 +61,6 @@ class Passage:
     at: datetime | None = None
     session: Hashable = None
     place: int = 0
-    vector: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Ranked:
 
 def why(found: Ranked, question: str) -> str:
     """In words: why this was found."""
-    counts, _ = _counted(f"{found.passage.text}")
+    counts, _ = _counted(found.passage.text)
     said = [word for word in dict.fromkeys(raw_words(question)) if word not in STOP_WORDS]
     reasons = []
     if shared := [word for word in said if counts.get(stem(word))]:
@@ -113,9 +112,13 @@ def rarity(total: int, counts: Mapping[str, int]) -> Rarity:
 
 
 @lru_cache(maxsize=20_000)
-def _counted(text: str) -> tuple[Mapping[str, int], int]:
-    found = words(text)
-    return Counter(found), len(found)
+def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
+    """How often which word stands in the texts, and how many words they are."""
+    found = [word for text in texts if text for word in words(text)]
+    return dict(Counter(found)), len(found)
+
+
+_tells_when = lru_cache(maxsize=20_000)(tells_when)
 
 
 def _bm25(
@@ -125,19 +128,16 @@ def _bm25(
     rules: Rules,
 ) -> list[float]:
     """BM25 of each text, a text being several strings one after the other."""
-    counted = [[_counted(part) for part in parts if part] for parts in texts]
-    sizes = [sum(size for _, size in parts) for parts in counted]
-    average = (sum(sizes) / len(sizes) if sizes else 0) or 1.0
+    counted = [_counted(*parts) for parts in texts]
+    average = sum(size for _, size in counted) / max(1, len(counted)) or 1.0
     worths = [(word, worth(word)) for word in wanted]
     scores: list[float] = []
-    for parts, size in zip(counted, sizes, strict=True):
+    for counts, size in counted:
         damping = rules.saturation * (1 - rules.length + rules.length * size / average)
         score = 0.0
         for word, value in worths:
-            times = 0
-            for counts, _ in parts:
-                times += counts.get(word, 0)
-            if times:
+            if word in counts:
+                times = counts[word]
                 score += value * times * (rules.saturation + 1) / (times + damping)
         scores.append(score)
     return scores
@@ -145,12 +145,8 @@ def _bm25(
 
 def names_in(passages: Sequence[Passage]) -> dict[str, str]:
     """The words of the speakers' names, each with the speaker it belongs to."""
-    return {
-        word: passage.speaker
-        for passage in passages
-        if passage.speaker
-        for word in raw_words(passage.speaker)
-    }
+    speakers = {passage.speaker: None for passage in passages if passage.speaker}
+    return {word: speaker for speaker in speakers for word in raw_words(speaker)}
 
 
 def without_names(question: str, names: Mapping[str, str]) -> str:
@@ -171,9 +167,11 @@ def rank(
     worth: Rarity,
     *,
     vector: Vectors | None = None,
+    vectors: Mapping[Any, Vectors] | None = None,
     rules: Rules = Rules(),
 ) -> list[Ranked]:
-    """The passages, best first. ``vector`` is the question's, without names."""
+    """The passages, best first. ``vector`` is the question's, without names; ``vectors`` are
+    those of the passages, by id."""
     names = names_in(passages)
     before = _before(passages)
     arms: dict[str, list[float]] = {
@@ -193,8 +191,8 @@ def rank(
             rules,
         ),
     }
-    if vector is not None:
-        arms |= _likeness(passages, before, vector)
+    if vector is not None and vectors:
+        arms |= _likeness(passages, before, vector, vectors)
     unit = 1 / (rules.fusion + 1)
     parts: list[dict[str, float]] = [{} for _ in passages]
     for name, scores in arms.items():
@@ -232,16 +230,19 @@ def _before(passages: Sequence[Passage]) -> list[int | None]:
 
 
 def _likeness(
-    passages: Sequence[Passage], before: Sequence[int | None], vector: Vectors
+    passages: Sequence[Passage],
+    before: Sequence[int | None],
+    vector: Vectors,
+    vectors: Mapping[Any, Vectors],
 ) -> dict[str, list[float]]:
     import numpy as np
 
-    there = [i for i, p in enumerate(passages) if p.vector is not None]
+    there = [i for i, p in enumerate(passages) if p.id in vectors]
     meaning, thread = [0.0] * len(passages), [0.0] * len(passages)
     if not there:
         return {"meaning": meaning, "thread": thread}
     row = {i: r for r, i in enumerate(there)}
-    matrix = np.array([passages[i].vector for i in there], dtype=np.float32)
+    matrix = np.array([vectors[passages[i].id] for i in there], dtype=np.float32)
     matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-9)
     asked = np.asarray(vector, dtype=np.float32)
     asked = asked / max(float(np.linalg.norm(asked)), 1e-9)
@@ -268,7 +269,7 @@ def _rules(
             i: rules.speaker for i, p in enumerate(passages) if p.speaker == speaker
         }
     if rules.time and asks_when(question):
-        given["time"] = {i: rules.time for i, p in enumerate(passages) if tells_when(p.text)}
+        given["time"] = {i: rules.time for i, p in enumerate(passages) if _tells_when(p.text)}
     if rules.date and (spans := dates_in(question)):
         given["date"] = {
             i: rules.date / (1 + min(days_from(span, p.at.date()) for span in spans) / 7)
