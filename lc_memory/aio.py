@@ -32,8 +32,11 @@ class AsyncStore:
     """
 
     def __init__(self, store: Store, threads: int = THREADS) -> None:
+        self._bind(store, ThreadPoolExecutor(threads, thread_name_prefix="lc_memory"))
+
+    def _bind(self, store: Store, pool: ThreadPoolExecutor) -> None:
         self.store = store
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lc_memory")
+        self._pool = pool
         self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = (
             weakref.WeakKeyDictionary()
         )
@@ -59,6 +62,12 @@ class AsyncStore:
         """Do some synchronous work on the store, reads and writes, in a thread."""
         submitted = self._submit(work, *args, **kwargs)
         return await _finished(asyncio.wrap_future(submitted), submitted)
+
+    def over(self, store: Store) -> AsyncStore:
+        """A bridge to another store, such as the same with other layers, on the same threads."""
+        other = object.__new__(AsyncStore)
+        other._bind(store, self._pool)
+        return other
 
     def close(self) -> None:
         """Wait for the work under way and release the threads; the store stays open."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from lc_memory.aio import AsyncStore
 from lc_memory.documents import Documents, Filter
 from lc_memory.errors import InvalidKey
+from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Order, Record, Value, check_name
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
@@ -89,21 +90,21 @@ class Memory:
             from lc_memory.search.facade import searchable
 
             store, self._owns_store = searchable(store, recall, owned=self._owns_store), True
-        self._bind(store, AsyncStore(store), identity or {}, True)
+        self._layers = Stack(store)
+        self._bind(None, None, identity or {})
 
     def _bind(
         self,
-        store: Store,
-        bridge: AsyncStore,
+        principal: str | None,
+        bridge: AsyncStore | None,
         identity: Mapping[str, Sequence[str]],
-        opened: bool,
     ) -> None:
-        self.backend = store
-        self.bridge = bridge
+        self.backend: Store = self._layers.handle(principal)
+        self.bridge = AsyncStore(self.backend) if bridge is None else bridge.over(self.backend)
         self.scope: Namespace = ()
         self.user: str | None = None
-        self._opened = opened
-        self._documents = Documents(store, (), None, identity)
+        self._opened = bridge is None
+        self._documents = Documents(self.backend, (), None, identity)
 
     def as_user(self, user: str) -> Memory:
         """The same memory, bound to one user: it reads and writes that user's things only.
@@ -113,7 +114,8 @@ class Memory:
         id that is empty or that no store can keep.
         """
         handle = object.__new__(Memory)
-        handle._bind(self.backend, self.bridge, self._documents.identity, False)
+        handle._layers = self._layers
+        handle._bind(user, self.bridge, self._documents.identity)
         handle._bind_to(user)
         return handle
 
@@ -453,7 +455,7 @@ class Memory:
         if self._opened:
             self.bridge.close()
             if self._owns_store:
-                self.backend.close()
+                self._layers.store.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio."""
@@ -483,4 +485,4 @@ class Memory:
 
     def __repr__(self) -> str:
         bound = f" as {self.user!r}" if self.user else ""
-        return f"<{type(self).__name__} over {self.backend!r}{bound}>"
+        return f"<{type(self).__name__} over {self._layers.store!r}{bound}>"
