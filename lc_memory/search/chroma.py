@@ -178,8 +178,12 @@ class ChromaVectors:
 
     def close(self) -> None:
         client = getattr(self, "_client", None)
-        if client is not None and hasattr(client, "close"):
+        if client is not None:
             client.close()
+            if self._lock is None:  # Chroma leaves the connections to its server open
+                session = getattr(getattr(client, "_server", None), "_session", None)
+                if session is not None:
+                    session.close()
         if self._lock is not None:
             self._lock.release()
 

@@ -17,6 +17,8 @@ _NAMED: Final = regex.compile(
     rf"\b(?:({_DAY})\s+(?:of\s+)?)?({_MONTH})\b\.?(?:\s+({_DAY})\b(?!\d))?(?:,?\s+(?:of\s+)?({_YEAR}))?",
     regex.IGNORECASE,
 )
+#: The year of a date that was named without one; a leap year, or 29 February would not be.
+_ANY: Final = 4
 _NUMBER: Final = regex.compile(r"\d+")
 _ASKS_WHEN: Final = regex.compile(
     r"\b(when|how long|how many (?:days|weeks|months|years)|what (?:date|day|month|year|time)"
@@ -44,8 +46,8 @@ def tells_when(text: str) -> bool:
 
 
 def dates_in(question: str) -> list[tuple[date, date]]:
-    """The spans of days that the question names: a day, a month, or a month of any year (then
-    the year is 1). A day without a year has year 1 too."""
+    """The spans that the question names, a day or a month each. Without a year they are of
+    the year 4, which nobody asks about."""
     spans: list[tuple[date, date]] = []
     for year, month, day in _ISO.findall(question):
         spans += _span(int(year), int(month), int(day) if day else None)
@@ -54,7 +56,7 @@ def dates_in(question: str) -> list[tuple[date, date]]:
             continue  # more often a verb than a month
         month = next(i for i, full in enumerate(MONTHS, 1) if full.startswith(name.lower()[:3]))
         digits = _NUMBER.match(before or after or "")
-        spans += _span(int(year) if year else 1, month, int(digits[0]) if digits else None)
+        spans += _span(int(year) if year else _ANY, month, int(digits[0]) if digits else None)
     return spans
 
 
@@ -62,7 +64,7 @@ def days_from(span: tuple[date, date], day: date) -> int:
     """How many days lie between a day and a span (0: it is within); a span without a year is
     meant in the year that comes nearest."""
     first, last = span
-    if first.year > 1:
+    if first.year != _ANY:
         return max((first - day).days, (day - last).days, 0)
     return min(
         max((_in(first, year) - day).days, (day - _in(last, year)).days, 0)
@@ -72,7 +74,10 @@ def days_from(span: tuple[date, date], day: date) -> int:
 
 
 def _in(day: date, year: int) -> date:
-    return date(year, day.month, min(day.day, 28)) if day.day > 28 else day.replace(year=year)
+    try:
+        return day.replace(year=year)
+    except ValueError:  # 29 February
+        return date(year, 3, 1)
 
 
 def _span(year: int, month: int, day: int | None) -> list[tuple[date, date]]:

@@ -79,16 +79,15 @@ class MemoryVectors:
         with self._lock:
             if self._matrix is None:
                 self._order = sorted(self._entries)
-                self._matrix = np.array(
-                    [unit(self._entries[id].vector) for id in self._order], dtype=np.float32
-                ).reshape(len(self._order), -1)
+                rows = [unit(self._entries[id].vector) for id in self._order]
+                self._matrix = np.array(rows, dtype=np.float32)
             order, matrix = self._order, self._matrix
-        rows = [row for row, id in enumerate(order) if scope.covers(id)]
-        if not rows:
+        within = [row for row, id in enumerate(order) if scope.covers(id)]
+        if not within:
             return []
-        found = (matrix if len(rows) == len(order) else matrix[rows]) @ unit(vector)
+        found = (matrix if len(within) == len(order) else matrix[within]) @ unit(vector)
         best = np.argsort(-found, kind="stable")[:limit]
-        return [order[rows[int(i)]] for i in best]
+        return [order[within[int(i)]] for i in best]
 
     def fetch(self, ids: Sequence[Id]) -> dict[Id, Entry]:
         with self._lock:
