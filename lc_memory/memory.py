@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
     from lc_memory.langchain.key_value import KeyValueStore
+    from lc_memory.langchain.retriever import MemoryRetriever
     from lc_memory.langchain.store import LangGraphStore
     from lc_memory.openai_agents import AgentSession
     from lc_memory.search.asking import Hit
@@ -180,8 +181,9 @@ class Memory:
         """All documents that match, the most recently stored first.
 
         ``order_by`` sorts by a field instead: ``"timestamp"``, ``"-profile.age"`` for
-        descending, ``"@created_at"`` for the record's own times. ``query=`` (search by words and
-        meaning) is not there yet and raises Unsupported.
+        descending, ``"@created_at"`` for the record's own times. With ``query=`` those come first
+        that are most like it (at most 100 without a limit); that wants ``recall=``, see
+        :meth:`recall`.
         """
         return self._documents.search(name, filter, query, order_by, limit)
 
@@ -238,6 +240,13 @@ class Memory:
         from lc_memory.search.facade import recall
 
         return recall(self, query, user, k, filter, since, until, namespaces, as_of)
+
+    def as_retriever(self, *, k: int = 10, **search: Any) -> MemoryRetriever:
+        """LangChain's ``BaseRetriever`` over :meth:`recall`, whose other arguments may be given
+        here. A document's metadata says where it is from, its score and why it was found."""
+        from lc_memory.langchain.retriever import MemoryRetriever
+
+        return MemoryRetriever(memory=self, k=k, search=search)
 
     def reindex(
         self, progress: Callable[[int, int], None] | None = None, *, anew: bool = False

@@ -37,6 +37,7 @@ class Indexed(Layer):
     def __init__(self, inner: Store, recall: Recall, *, owned: bool = True) -> None:
         super().__init__(inner)
         self._owned = owned
+        self._recall = recall
         own = inner.keywords()
         self._noting = MemoryKeywords(inner, recall.refresh) if own is None else None
         self._keywords = own or self._noting
@@ -108,6 +109,25 @@ class Indexed(Layer):
         made = self._keywords.rebuild(progress)
         return made if self._meaning is None else self._meaning.reindex(progress)
 
+    def check_embeddings(self, embed: object, dims: int | None) -> None:
+        """Raise Unsupported unless these embeddings are the ones that the index is made with."""
+        from lc_memory.search.embeddings import embeddings_of, name_of
+
+        mine = self.embeddings
+        if mine is None:
+            raise Unsupported(
+                "this memory recalls by words alone; for embeddings, open it with "
+                "recall=Recall(embeddings=…)"
+            )
+        asked = embed if isinstance(embed, str) else name_of(embeddings_of(embed))  # type: ignore[arg-type]  # it raises for others
+        if embed is not self._recall.embeddings and asked != name_of(mine):
+            raise Unsupported(
+                f"embed: this memory's vectors are of {name_of(mine)}, and not to be mixed with "
+                f"those of {asked}; give these embeddings to Recall(embeddings=…)"
+            )
+        if dims is not None and (size := len(mine.embed_query("size"))) != dims:
+            raise Unsupported(f"dims: {name_of(mine)} has {size} dimensions, not {dims}")
+
     def close(self) -> None:
         try:
             if self._meaning is not None:
@@ -115,6 +135,15 @@ class Indexed(Layer):
         finally:
             if self._owned:
                 super().close()
+
+
+def indexed_in(store: Store) -> Indexed | None:
+    """The layer of indexes among those over a store, if there is one."""
+    while isinstance(store, Layer):
+        if isinstance(store, Indexed):
+            return store
+        store = store.inner
+    return None
 
 
 def _note(index: MemoryKeywords, ops: Sequence[Op], results: Sequence[Record | None]) -> None:

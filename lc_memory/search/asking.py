@@ -14,6 +14,9 @@ from lc_memory.search.texts import id_token, prefix_token
 #: Told how many records of how many a long piece of work has done.
 Progress: TypeAlias = Callable[[int, int], None]
 
+#: How many hits a search gives that was not told how many.
+MOST_HITS: Final = 100
+
 EVERYTHING: Final[tuple[Namespace, ...]] = ((),)
 
 

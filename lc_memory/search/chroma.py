@@ -180,8 +180,9 @@ class ChromaVectors:
         client = getattr(self, "_client", None)
         if client is not None:
             client.close()
-            if self._lock is None:  # Chroma leaves the connections to its server open
-                session = getattr(getattr(client, "_server", None), "_session", None)
+            for part in (client, getattr(client, "_admin_client", None)):
+                # Chroma leaves its connections to a server open.
+                session = getattr(getattr(part, "_server", None), "_session", None)
                 if session is not None:
                     session.close()
         if self._lock is not None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from lc_memory.documents import Filter
 from lc_memory.errors import InvalidQuery, Unsupported
 from lc_memory.filters import parse
-from lc_memory.layers.base import Layer
-from lc_memory.layers.indexed import Indexed
+from lc_memory.layers.indexed import Indexed, indexed_in
 from lc_memory.records import MOST, Namespace, check_namespace, check_time
 from lc_memory.search.asking import EVERYTHING, Hit, Scope, Search
 from lc_memory.search.recall import Recall
@@ -96,12 +95,3 @@ def reindex(store: Store, progress: Callable[[int, int], None] | None, anew: boo
     if layer is None:
         raise Unsupported("there are no indexes; open the memory with recall=True")
     return layer.reindex(progress, anew=anew)
-
-
-def indexed_in(store: Store) -> Indexed | None:
-    """The layer of indexes among those over a store, if there is one."""
-    while isinstance(store, Layer):
-        if isinstance(store, Indexed):
-            return store
-        store = store.inner
-    return None
