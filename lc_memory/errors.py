@@ -11,6 +11,7 @@ LCMemoryError
 ├── UnknownStorage (ValueError)      no such storage type; lists the known ones
 ├── MissingExtra (ImportError)       an optional part is not installed; says which
 ├── Unsupported (NotImplementedError) this store or configuration cannot do that
+├── LearningFailed                   a model's answer that no facts can be made of
 ├── BackupError (ValueError)         a backup that is damaged, foreign or too new
 └── StoreError                       the store itself
     ├── StoreClosed                  used after close()
@@ -77,6 +78,11 @@ class MissingExtra(LCMemoryError, ImportError):
 
 class Unsupported(LCMemoryError, NotImplementedError):
     """This store, or this configuration, cannot do what was asked."""
+
+
+class LearningFailed(LCMemoryError):
+    """A model's answer had not the form asked for; the messages are stored, and not yet
+    learned from."""
 
 
 class BackupError(LCMemoryError, ValueError):

@@ -21,6 +21,8 @@ from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from lc_memory.langchain.key_value import KeyValueStore
     from lc_memory.langchain.retriever import MemoryRetriever
     from lc_memory.langchain.store import LangGraphStore
+    from lc_memory.learning import Learned
     from lc_memory.openai_agents import AgentSession
     from lc_memory.search.asking import Hit
     from lc_memory.search.recall import Recall
@@ -259,6 +262,33 @@ class Memory:
 
         return reindex(self.backend, progress, anew)
 
+    def learn(
+        self,
+        messages: Sequence[BaseMessage] | str,
+        user: str | None = None,
+        model: BaseChatModel | None = None,
+        *,
+        session_id: str = "learned",
+        prompt: str | None = None,
+    ) -> Learned:
+        """Learn facts, preferences and events from what people said in these messages.
+
+        The messages are stored first, in the chat history ``session_id`` (those that are there
+        are not stored again); a string names a stored session to learn from. Then ``model`` (any
+        LangChain chat model with structured output) makes facts of them, in the collection
+        ``facts``: see :mod:`lc_memory.facts`. Each message is learned from once, however often
+        this is called; a fact that contradicts or refines another supersedes it, and both stay.
+
+        Returns the new facts, the superseded ones, and the tokens used. Raises LearningFailed
+        for an answer of no use, or what the model raises: call it again then.
+        """
+        from lc_memory.learning import PROMPT, learn
+
+        memory = self if user is None or user == self.user else self.as_user(user)
+        if model is None:
+            raise TypeError("learn: give a chat model, model=…")
+        return learn(memory, messages, model, session_id, prompt or PROMPT)
+
     # -- backup ----------------------------------------------------------------------------
 
     def backup_data(self, path: str | os.PathLike[str]) -> Backup:
@@ -441,6 +471,20 @@ class Memory:
     ) -> int:
         """:meth:`reindex` for asyncio."""
         return await self.bridge.run(self.reindex, progress, anew=anew)
+
+    async def alearn(
+        self,
+        messages: Sequence[BaseMessage] | str,
+        user: str | None = None,
+        model: BaseChatModel | None = None,
+        *,
+        session_id: str = "learned",
+        prompt: str | None = None,
+    ) -> Learned:
+        """:meth:`learn` for asyncio."""
+        return await self.bridge.run(
+            self.learn, messages, user, model, session_id=session_id, prompt=prompt
+        )
 
     async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
         """:meth:`backup_data` for asyncio."""

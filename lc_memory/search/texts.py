@@ -193,6 +193,13 @@ def _at(value: Any, names: Sequence[str]) -> Iterator[str]:
         yield from _at(value[name], rest)
 
 
+def time_of(record: Record) -> datetime | None:
+    """The time that a message says it is of."""
+    data = record.value.get("data")
+    extra = data.get("additional_kwargs") if isinstance(data, dict) else None
+    return _time_in(extra) if isinstance(extra, dict) else None
+
+
 def _time_in(value: Mapping[str, Any]) -> datetime | None:
     """The time that a value says it is of."""
     for name in _TIMES:
