@@ -12,7 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lc_memory.access import Grant as Grant
     from lc_memory.aio import AsyncStore as AsyncStore
+    from lc_memory.audit import AuditEntry as AuditEntry
+    from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
     from lc_memory.errors import StoreUnavailable as StoreUnavailable
     from lc_memory.errors import UnknownStorage as UnknownStorage
     from lc_memory.errors import Unsupported as Unsupported
+    from lc_memory.errors import WrongKey as WrongKey
     from lc_memory.filters import matches as matches
+    from lc_memory.keys import generate_key as generate_key
     from lc_memory.knowledge import Knowledge as Knowledge
     from lc_memory.langchain.cache import LLMCache as LLMCache
     from lc_memory.langchain.chat_history import ChatHistory as ChatHistory
@@ -79,7 +84,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "lc_memory.memory": "Memory",
+    "lc_memory.access": "Grant",
     "lc_memory.aio": "AsyncStore",
+    "lc_memory.audit": "AuditEntry",
+    "lc_memory.keys": "generate_key",
     "lc_memory.store": "Capabilities Index Store",
     "lc_memory.records": (
         "ABSENT PRESENT Append Clear Delete Expect Limits Op Order Page Put Query Record "
@@ -103,10 +111,10 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
+        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
         "InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError "
         "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
-        "StoreUnavailable UnknownStorage Unsupported"
+        "StoreUnavailable UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -114,9 +122,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 __all__ = [
     "ABSENT",
     "PRESENT",
+    "AccessDenied",
     "AgentSession",
     "Append",
     "AsyncStore",
+    "AuditEntry",
     "BackupError",
     "Capabilities",
     "ChatHistory",
@@ -128,6 +138,7 @@ __all__ = [
     "CorruptStore",
     "Delete",
     "Expect",
+    "Grant",
     "Index",
     "InvalidFilter",
     "InvalidInput",
@@ -167,6 +178,8 @@ __all__ = [
     "UnknownStorage",
     "Unsupported",
     "UserProfile",
+    "WrongKey",
+    "generate_key",
     "items_of",
     "matches",
     "memory_tools",

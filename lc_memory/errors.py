@@ -9,6 +9,8 @@ LCMemoryError
 ├── MemoryNotFound (KeyError)        there is nothing to update
 ├── Conflict                         somebody else wrote first; read again and retry
 ├── UnknownStorage (ValueError)      no such storage type; lists the known ones
+├── AccessDenied (PermissionError)   the principal lacks a right; says which, on what
+├── WrongKey (PermissionError)       the encryption key is missing or another store's
 ├── MissingExtra (ImportError)       an optional part is not installed; says which
 ├── Unsupported (NotImplementedError) this store or configuration cannot do that
 ├── LearningFailed                   a model's answer that no facts can be made of
@@ -62,6 +64,14 @@ class MemoryNotFound(LCMemoryError, KeyError):
 
 class Conflict(LCMemoryError):
     """A precondition (``replacing=``) did not hold: somebody else wrote first."""
+
+
+class AccessDenied(LCMemoryError, PermissionError):
+    """A principal lacks a right. Says which right on what, not whether the thing exists."""
+
+
+class WrongKey(LCMemoryError, PermissionError):
+    """The encryption key is missing, is none, or is not the store's; nothing was changed."""
 
 
 class UnknownStorage(LCMemoryError, ValueError):

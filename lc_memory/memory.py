@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter
-from lc_memory.errors import InvalidKey
+from lc_memory.documents import Documents, Filter, document_key
+from lc_memory.errors import AccessDenied, InvalidKey
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Order, Record, Value, check_name
 from lc_memory.registry import open_store, url_of
@@ -27,8 +26,11 @@ if TYPE_CHECKING:
     from langgraph.store.base import IndexConfig, TTLConfig
 
     from agents import SessionSettings
+    from lc_memory.access import Access, Grant
+    from lc_memory.audit import Audit
     from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.keys import Source
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
@@ -62,6 +64,16 @@ class Memory:
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
     :param recall: True keeps an index of words for :meth:`recall`; a
         :class:`~lc_memory.search.recall.Recall` also one of meaning. None: nothing is paid for.
+    :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
+        a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
+        environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
+        a store whose change of keys was interrupted. Raises WrongKey.
+    :param encrypt_fields: seal only these fields (``["profile.email"]``) of all values.
+    :param access_control: users, groups, roles and grants (see docs/security.md): a handle that is
+        bound to nobody can do nothing. Once on, it is on for all who open the store; False
+        turns it off.
+    :param admins: users who may do everything.
+    :param audit: keep a log of every access (``memory.audit``). Once on, on for all, as above.
     :param options: the store's own options, such as ``durability="normal"`` for SQLite.
 
     One object serves threads and event loops alike; every method has an async twin with an ``a``
@@ -75,6 +87,11 @@ class Memory:
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
         recall: Recall | bool | None = None,
+        encryption_key: Source | list[Source] | None = None,
+        encrypt_fields: Sequence[str] | None = None,
+        access_control: bool | None = None,
+        admins: Sequence[str] = (),
+        audit: bool | None = None,
         **options: Any,
     ) -> None:
         if isinstance(url, Store):
@@ -82,52 +99,69 @@ class Memory:
                 raise TypeError("an open store takes its options when it is opened")
             store, self._owns_store = url, False
         else:
-            if indexes:
-                options["indexes"] = [
-                    Index.of((*scope, "documents", name), field)
-                    for scope in ((), ("users", "*"))
-                    for name, fields in indexes.items()
-                    for field in fields
-                ]
             store, self._owns_store = open_store(url_of() if url is None else url, **options), True
-        if recall:
-            from lc_memory.search.facade import searchable
+        declared = [
+            Index.of((*scope, "documents", name), field)
+            for scope in ((), ("users", "*"))
+            for name, fields in (indexes or {}).items()
+            for field in fields
+        ]
+        try:
+            self._layers = Stack(
+                store,
+                encryption_key=encryption_key,
+                encrypt_fields=encrypt_fields,
+                access_control=access_control,
+                admins=admins,
+                audit=audit,
+                indexes=declared,
+                recall=recall,
+            )
+        except BaseException:
+            if self._owns_store:
+                store.close()
+            raise
+        self.bridge = AsyncStore(store)
+        self._identity = identity or {}
+        self._opened = True
+        self._bind(None, None)
 
-            store, self._owns_store = searchable(store, recall, owned=self._owns_store), True
-        self._layers = Stack(store)
-        self._bind(None, None, identity or {})
-
-    def _bind(
-        self,
-        principal: str | None,
-        bridge: AsyncStore | None,
-        identity: Mapping[str, Sequence[str]],
-    ) -> None:
+    def _bind(self, principal: str | None, user: str | None) -> None:
+        """Work with a principal's rights, on a user's things (None: on everybody's)."""
+        for name in (principal, user):
+            if name is not None and not check_name(name, "user id"):
+                raise InvalidKey("user id: empty")
+        self.principal, self.user = principal, user
+        self.scope: Namespace = () if user is None else ("users", user)
         self.backend: Store = self._layers.handle(principal)
-        self.bridge = AsyncStore(self.backend) if bridge is None else bridge.over(self.backend)
-        self.scope: Namespace = ()
-        self.user: str | None = None
-        self._opened = bridge is None
-        self._documents = Documents(self.backend, (), None, identity)
+        self.bridge = self.bridge.over(self.backend)
+        self._documents = Documents(self.backend, self.scope, user, self._identity)
+
+    def _bound(self, principal: str | None, user: str | None) -> Memory:
+        handle = object.__new__(Memory)
+        handle._layers, handle.bridge, handle._identity = self._layers, self.bridge, self._identity
+        handle._opened = False
+        handle._bind(principal, user)
+        return handle
 
     def as_user(self, user: str) -> Memory:
         """The same memory, bound to one user: it reads and writes that user's things only.
 
         What is stored through it (documents, chats, the LangGraph store) lies under the
-        namespace ``("users", user)``. The handle needs no closing. Raises InvalidKey for a user
-        id that is empty or that no store can keep.
+        namespace ``("users", user)``. The handle needs no closing. With access control on, who is
+        bound stays bound: ``alice.as_user("bob")`` sees of bob's what alice may see. Raises
+        InvalidKey for a user id that is empty or that no store can keep.
         """
-        handle = object.__new__(Memory)
-        handle._layers = self._layers
-        handle._bind(user, self.bridge, self._documents.identity)
-        handle._bind_to(user)
-        return handle
+        bound = self.principal if self._layers.guards and self.principal else user
+        return self._bound(bound, user)
 
-    def _bind_to(self, user: str) -> None:
-        if not check_name(user, "user id"):
-            raise InvalidKey("user id: empty")
-        self.scope, self.user = ("users", user), user
-        self._documents = replace(self._documents, scope=self.scope, owner=user)
+    def acting_as(self, user: str) -> Memory:
+        """The same memory, with the rights of a user, not bound to their namespace: for an
+        administrator, or to see what others share. Raises AccessDenied where access control is
+        on and the handle is bound to another user."""
+        if self._layers.guards and self.principal not in (None, user):
+            raise AccessDenied(f"{self.principal!r} cannot act as somebody else")
+        return self._bound(user, None)
 
     def collection(self, name: str) -> Namespace:
         """The namespace in which a collection's documents lie, for use with the waist."""
@@ -260,7 +294,7 @@ class Memory:
         """
         from lc_memory.search.facade import reindex
 
-        return reindex(self.backend, progress, anew)
+        return reindex(self, progress, anew)
 
     def learn(
         self,
@@ -289,13 +323,46 @@ class Memory:
             raise TypeError("learn: give a chat model, model=…")
         return learn(memory, messages, model, session_id, prompt or PROMPT)
 
+    # -- trust -----------------------------------------------------------------------------
+
+    @property
+    def access(self) -> Access:
+        """Users, groups, roles and grants. Raises Unsupported without access control."""
+        from lc_memory.access import Access
+
+        self._layers.policy()
+        return Access(self._layers, self.principal)
+
+    @property
+    def audit(self) -> Audit:
+        """The audit log. Raises AccessDenied to who is no administrator."""
+        from lc_memory.audit import Audit
+
+        return Audit(self._layers, self.principal)
+
+    def share(
+        self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
+    ) -> Grant:
+        """Let another user (or ``"group:team"``) read a document, or without an ``id`` the
+        collection; with ``write`` change it too. They reach it by ``as_user`` of this user."""
+        key = None if id is None else document_key(id)
+        return self.access.share(with_user, self.collection(name), key, write=write)
+
+    def unshare(self, name: str, id: str | int | None = None, *, with_user: str) -> int:
+        """Take back what was shared; returns how many grants that were."""
+        key = None if id is None else document_key(id)
+        return self.access.unshare(with_user, self.collection(name), key)
+
     # -- backup ----------------------------------------------------------------------------
 
     def backup_data(self, path: str | os.PathLike[str]) -> Backup:
         """Write everything to one checksummed file (see :mod:`lc_memory.jobs.backup`)."""
         from lc_memory.jobs.backup import backup
 
-        return backup(self.backend, path, self.scope)
+        self._layers.require(self.principal, "read", self.scope)
+        made = backup(self._layers.store, path, self.scope)
+        self._layers.tell(self.principal, "backup", self.scope, detail=f"{made.count} records")
+        return made
 
     def restore_data(self, path: str | os.PathLike[str]) -> int:
         """Replace everything by what a backup holds, or change nothing and raise BackupError.
@@ -304,7 +371,12 @@ class Memory:
         """
         from lc_memory.jobs.backup import restore
 
-        return restore(self.backend, path, self.scope)
+        for right in ("write", "delete"):
+            self._layers.require(self.principal, right, self.scope)
+        count = restore(self._layers.store, path, self.scope)
+        self._layers.reload()
+        self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")
+        return count
 
     def copy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -486,6 +558,16 @@ class Memory:
             self.learn, messages, user, model, session_id=session_id, prompt=prompt
         )
 
+    async def ashare(
+        self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
+    ) -> Grant:
+        """:meth:`share` for asyncio."""
+        return await self.bridge.run(self.share, name, id, with_user=with_user, write=write)
+
+    async def aunshare(self, name: str, id: str | int | None = None, *, with_user: str) -> int:
+        """:meth:`unshare` for asyncio."""
+        return await self.bridge.run(self.unshare, name, id, with_user=with_user)
+
     async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
         """:meth:`backup_data` for asyncio."""
         return await self.bridge.run(self.backup_data, path)
@@ -507,8 +589,11 @@ class Memory:
         from :meth:`as_user` closes nothing."""
         if self._opened:
             self.bridge.close()
-            if self._owns_store:
-                self._layers.store.close()
+            try:
+                self._layers.close()
+            finally:
+                if self._owns_store:
+                    self._layers.store.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio."""

@@ -184,6 +184,15 @@ class Limits:
         namespace = id[0]
         return id in self.ids or any(namespace[: len(p)] == p for p in self.prefixes)
 
+    def both(self, other: Limits) -> Limits:
+        """What is within these limits and the others."""
+        pairs = ((mine, theirs) for mine in self.prefixes for theirs in other.prefixes)
+        longer = ((max(pair, key=len), min(pair, key=len)) for pair in pairs)
+        prefixes = {long for long, short in longer if long[: len(short)] == short}
+        ids = {id for id in self.ids if other.allow(id)}
+        ids |= {id for id in other.ids if self.allow(id)}
+        return Limits(tuple(sorted(prefixes)), tuple(sorted(ids)))
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

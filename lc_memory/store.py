@@ -236,6 +236,9 @@ class Store(ABC):
                 swept += 1
         return swept
 
+    def declare(self, indexes: Sequence[Index]) -> None:  # noqa: B027 - for most, nothing
+        """Find these fields without a scan from now on, where the store has indexes."""
+
     def now(self) -> datetime:
         """The store's time (UTC), which decides what has expired."""
         return datetime.now(UTC)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lc_memory import Clear, Memory
+from lc_memory import Clear, Memory, open_store
 from tests.databases import mariadb as mariadb
 from tests.databases import mariadb_databases as mariadb_databases
 from tests.databases import mongodb as mongodb
@@ -24,7 +24,13 @@ SERVERS = ("postgres", "mariadb", "mongodb")
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the machine's own settings, or talks to a service outside."""
-    for name in ("LC_MEMORY_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
+    for name in (
+        "LC_MEMORY_URL",
+        "LC_MEMORY_ENCRYPTION_KEY",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_MODEL",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
 
@@ -37,8 +43,8 @@ def own_database() -> Iterator[Any]:
     def url(server: Server) -> str:
         if server not in urls:
             urls[server] = server.create()
-        with Memory(urls[server]) as memory:
-            memory.backend.write([Clear(())])
+        with open_store(urls[server]) as store:  # the library's own records too
+            store.write([Clear(())])
         return urls[server]
 
     yield url

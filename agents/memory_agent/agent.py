@@ -58,7 +58,7 @@ class MemoryAgent(Memory):
         super().__init__(url_of(storage_type, db_path=db_path, url=url), **options)
         try:
             if user_id is not None:
-                self._bind_to(user_id)
+                self._bind(user_id, user_id)
             self.course = list(course)
             self.session_id = str(uuid.uuid4())
             self._model = model

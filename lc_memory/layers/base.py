@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from lc_memory.filters import Node
 from lc_memory.paging import cut, page_of
-from lc_memory.records import BY_KEY, Id, Namespace, Op, Page, Query, Record
-from lc_memory.store import Capabilities, Outcome, Store
+from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record
+from lc_memory.store import Capabilities, Index, Outcome, Store
 
 if TYPE_CHECKING:
     from lc_memory.search.asking import Hit, Search
@@ -25,9 +25,10 @@ PULL: Final = 500
 class Layer(Store):
     """A store over another one.
 
-    A layer overrides :meth:`enter` to change or refuse a batch on its way down, :meth:`leave` to
-    change what comes back, and ``read`` and ``find`` likewise. Layers have a rank, from the
-    caller (low) to the store (high); stacking them in another order raises TypeError.
+    A layer overrides :meth:`enter` to change or refuse a batch on its way down (what it adds
+    comes at the end), :meth:`leave` to change what comes back, and ``read`` and ``find``
+    likewise. Layers have a rank, from the caller (low) to the store (high); stacking them in
+    another order raises TypeError.
     """
 
     rank: ClassVar[int] = 0
@@ -68,7 +69,8 @@ class Layer(Store):
         return self.inner.find(query)
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        return self.leave(ops, self.inner.write(self.enter(ops)))
+        entered = self.enter(ops)
+        return self.leave(ops, asked(ops, entered, self.inner.write(entered)))
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         entered: list[Sequence[Op] | Exception] = []
@@ -86,7 +88,7 @@ class Layer(Store):
             result = next(done)
             try:
                 if not isinstance(result, Exception):
-                    result = self.leave(ops, result)
+                    result = self.leave(ops, asked(ops, admitted, result))
             except Exception as error:  # noqa: BLE001 - it is the batch's outcome
                 result = error
             outcomes.append(result)
@@ -112,6 +114,9 @@ class Layer(Store):
     def sweep(self) -> int:
         return self.inner.sweep()
 
+    def declare(self, indexes: Sequence[Index]) -> None:
+        self.inner.declare(indexes)
+
     def now(self) -> datetime:
         return self.inner.now()
 
@@ -120,6 +125,43 @@ class Layer(Store):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"
+
+
+class Further(Clear):
+    """A Clear that a layer added to a batch; its result is nobody's."""
+
+    __slots__ = ()
+
+
+def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
+    """The batch, with what would clear everything clearing all but the library's own records."""
+    if not any(isinstance(op, Clear) and not op.prefix for op in ops):
+        return ops
+    labels = dict.fromkeys(name[:1] for name in store.namespaces(expired=True))
+    rest = [label for label in labels if label != SYSTEM] or [(*SYSTEM, "nothing")]
+    cleared = [Clear(rest[0]), *map(Further, rest[1:])]
+    spared: list[Op] = []
+    for op in ops:
+        spared += cleared if isinstance(op, Clear) and not op.prefix else [op]
+    return spared
+
+
+def without_system(store: Store, query: Query) -> Query:
+    """A query over everything, as one over everything but the library's own records."""
+    labels = dict.fromkeys(name[:1] for name in store.namespaces(query.prefix, expired=True))
+    within = Limits(tuple(label for label in labels if label != SYSTEM))
+    return replace(query, within=within if query.within is None else within.both(query.within))
+
+
+def asked(
+    ops: Sequence[Op], entered: Sequence[Op], results: list[Record | None]
+) -> list[Record | None]:
+    """The results of the caller's own operations: layers add theirs at the end of a batch, or
+    mark them as further."""
+    if len(entered) == len(ops):
+        return results
+    pairs = zip(entered, results, strict=True)
+    return [result for op, result in pairs if type(op) is not Further][: len(ops)]
 
 
 def find_through(

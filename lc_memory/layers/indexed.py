@@ -29,14 +29,13 @@ class Indexed(Layer):
 
     Words are indexed by the store itself where it can (in the same transaction as the write),
     else in memory; vectors as ``recall`` says. Above an encrypting layer the index of words is in
-    memory, so that nothing on disk shows a word. ``owned``: closing it closes the store.
+    memory, so that nothing on disk shows a word.
     """
 
-    rank: ClassVar[int] = 40
+    rank: ClassVar[int] = 50
 
-    def __init__(self, inner: Store, recall: Recall, *, owned: bool = True) -> None:
+    def __init__(self, inner: Store, recall: Recall) -> None:
         super().__init__(inner)
-        self._owned = owned
         self._recall = recall
         own = inner.keywords()
         self._noting = MemoryKeywords(inner, recall.refresh) if own is None else None
@@ -129,12 +128,9 @@ class Indexed(Layer):
             raise Unsupported(f"dims: {name_of(mine)} has {size} dimensions, not {dims}")
 
     def close(self) -> None:
-        try:
-            if self._meaning is not None:
-                self._meaning.close()
-        finally:
-            if self._owned:
-                super().close()
+        """Close the indexes; the store below is its opener's to close."""
+        if self._meaning is not None:
+            self._meaning.close()
 
 
 def indexed_in(store: Store) -> Indexed | None:

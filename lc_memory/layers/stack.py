@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from lc_memory.layers.base import Layer
-from lc_memory.store import Store
+from lc_memory.errors import Unsupported, WrongKey
+from lc_memory.layers.base import SYSTEM, Layer
+from lc_memory.layers.settings import change_setting, read_settings
+from lc_memory.records import Namespace
+from lc_memory.store import Index, Store
+
+if TYPE_CHECKING:
+    from lc_memory.access import Policy
+    from lc_memory.audit import Trail
+    from lc_memory.keys import Keyring, Source
+    from lc_memory.layers.guarded import Guarded
+    from lc_memory.search.recall import Recall
+
+#: Where the encryption key comes from if none is given.
+KEY_VARIABLE: Final = "LC_MEMORY_ENCRYPTION_KEY"
 
 
 class Stack:
@@ -15,8 +31,47 @@ class Stack:
     layer is added later, every handle has it from then on.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        encryption_key: Source | list[Source] | None = None,
+        encrypt_fields: Sequence[str] | None = None,
+        access_control: bool | None = None,
+        admins: Sequence[str] = (),
+        audit: bool | None = None,
+        indexes: Sequence[Index] = (),
+        recall: Recall | bool | None = None,
+    ) -> None:
         self.store = store
+        self.settings = read_settings(store)
+        self.sealed: Store = store
+        self.keyring: Keyring | None = None
+        if encryption_key is None:
+            encryption_key = os.environ.get(KEY_VARIABLE)
+        if encryption_key is not None or "encryption" in self.settings:
+            self._encrypt(encryption_key, encrypt_fields)
+        elif encrypt_fields is not None:
+            raise TypeError("encrypt_fields needs an encryption_key")
+        if indexes:
+            self.sealed.declare(indexes)
+        self.trail: Trail | None = None
+        self._policy: Policy | None = None
+        if self._is_on("audit", audit):
+            from lc_memory.audit import Trail
+
+            self.trail = Trail(self.sealed, self._digest)
+        if self._is_on("access", access_control):
+            from lc_memory.access import Policy
+
+            self._policy = Policy(self.sealed, admins)
+        #: What handles work on: with the layer of indexes, if there is to be recall.
+        self.searched: Store = self.sealed
+        if recall:
+            from lc_memory.layers.indexed import Indexed
+            from lc_memory.search.recall import Recall
+
+            self.searched = Indexed(self.sealed, Recall.of(recall))
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
 
     def handle(self, principal: str | None) -> Layer:
@@ -27,12 +82,110 @@ class Stack:
 
     def outer(self, principal: str | None) -> Store:
         """All the layers, for a principal."""
-        return self.inner(principal)
+        store = self.inner(principal)
+        if self._policy is not None:
+            store = self._guarded(principal, store)
+        return store
 
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
-        store = self.store
+        store = self.searched
+        if self.trail is not None:
+            from lc_memory.layers.audited import Audited
+
+            store = Audited(store, self.trail, principal)
         return store
+
+    @property
+    def guards(self) -> bool:
+        """Whether access control is on."""
+        return self._policy is not None
+
+    def policy(self) -> Policy:
+        """Who may do what. Raises Unsupported without access control."""
+        if self._policy is None:
+            raise Unsupported("access control is off: open with Memory(url, access_control=True)")
+        return self._policy
+
+    def require(
+        self, principal: str | None, right: str, namespace: Namespace, key: str | None = None
+    ) -> None:
+        """Raise AccessDenied unless the principal has the right there, or control is off."""
+        if self._policy is not None:
+            self._guarded(principal, self.sealed).require(right, namespace, key)
+
+    def tell(
+        self,
+        principal: str | None,
+        action: str,
+        namespace: Namespace = (),
+        key: str | None = None,
+        *,
+        outcome: str = "done",
+        detail: str | None = None,
+    ) -> None:
+        """Add to the audit log, where there is one, what is not an operation of the store."""
+        if self.trail is not None:
+            items = [(action, namespace, key, None)]
+            self.trail.record(principal, action, items, outcome, detail)
+
+    def reload(self) -> None:
+        """Take up what the store says of itself now: a backup was restored into it."""
+        if self.keyring is not None:
+            self.keyring.reload()
+
+    def _guarded(self, principal: str | None, store: Store) -> Guarded:
+        from lc_memory.layers.guarded import Guarded
+
+        def tell(right: str, namespace: Namespace, key: str | None) -> None:
+            self.tell(principal, "denied", namespace, key, outcome="AccessDenied", detail=right)
+
+        return Guarded(store, self.policy(), principal, tell)
+
+    def _is_on(self, name: str, wanted: bool | None) -> bool:
+        """What is on stays on for all who open the store, until it is turned off."""
+        held = bool(self.settings.get(name, {}).get("on"))
+        if wanted is None or wanted == held:
+            return held
+        change_setting(self.store, name, {"on": wanted})
+        return wanted
+
+    def _digest(self, value: Mapping[str, Any]) -> str:
+        from lc_memory.audit import plain_digest
+
+        plain = plain_digest(value)
+        return plain if self.keyring is None else self.keyring.digest("audit", plain)
+
+    def _encrypt(self, key: Source | list[Source] | None, fields: Sequence[str] | None) -> None:
+        if key is None:
+            raise WrongKey(
+                f"this store is encrypted: give its encryption_key=, or set {KEY_VARIABLE}"
+            )
+        if "encryption" not in self.settings and self._holds_plaintext():
+            raise WrongKey(
+                "this store holds records that are not encrypted; copy them into a new, encrypted "
+                "one: Memory(old).copy_to(Memory(new, encryption_key=…))"
+            )
+        from lc_memory.keys import Keyring
+        from lc_memory.layers.encrypted import Encrypted
+
+        sources = key if isinstance(key, list) else [key]
+        self.keyring = Keyring(self.store, sources)
+        held = self.settings.get("encryption", {}).get("fields")
+        chosen = held if fields is None else list(fields)
+        if chosen != held:
+            change_setting(self.store, "encryption", {"fields": chosen})
+        paths = None if chosen is None else [tuple(field.split(".")) for field in chosen]
+        self.sealed = Encrypted(self.store, self.keyring, paths)
+
+    def _holds_plaintext(self) -> bool:
+        names = self.store.namespaces(expired=True)
+        return any(name[:1] != SYSTEM for name in names)
+
+    def close(self) -> None:
+        """Close what the layers hold open, but not the store."""
+        if self.searched is not self.sealed:
+            self.searched.close()
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -64,6 +64,12 @@ class Search:
     until: datetime | None = None
     as_of: datetime | None = None
     expired: bool = False
+
+    def limited(self, limits: Limits) -> Search:
+        """The same search within limits of access, besides those that it has."""
+        held = self.scope.within
+        within = limits if held is None else limits.both(held)
+        return replace(self, scope=replace(self.scope, within=within))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,13 @@ from typing import TYPE_CHECKING
 from lc_memory.documents import Filter
 from lc_memory.errors import InvalidQuery, Unsupported
 from lc_memory.filters import parse
-from lc_memory.layers.indexed import Indexed, indexed_in
+from lc_memory.layers.indexed import indexed_in
 from lc_memory.records import MOST, Namespace, check_namespace, check_time
 from lc_memory.search.asking import EVERYTHING, Hit, Scope, Search
-from lc_memory.search.recall import Recall
 from lc_memory.search.texts import SEARCHED
-from lc_memory.store import Store
 
 if TYPE_CHECKING:
     from lc_memory.memory import Memory
-
-
-def searchable(store: Store, recall: Recall | bool, *, owned: bool) -> Indexed:
-    """The store with a layer of indexes over it; an ``owned`` one is closed with it, and also
-    if that fails."""
-    settings = Recall.of(recall) or Recall()
-    try:
-        return Indexed(store, settings, owned=owned)
-    except BaseException:
-        if owned:
-            store.close()
-        raise
 
 
 def recall(
@@ -90,8 +76,9 @@ def _prefixes(
     return tuple(prefixes)
 
 
-def reindex(store: Store, progress: Callable[[int, int], None] | None, anew: bool) -> int:
-    layer = indexed_in(store)
+def reindex(memory: Memory, progress: Callable[[int, int], None] | None, anew: bool) -> int:
+    memory._layers.require(memory.principal, "admin", ())
+    layer = indexed_in(memory.backend)
     if layer is None:
         raise Unsupported("there are no indexes; open the memory with recall=True")
     return layer.reindex(progress, anew=anew)

@@ -40,10 +40,10 @@ class Recall:
     rules: Rules = field(default_factory=Rules)
 
     @classmethod
-    def of(cls, given: Recall | bool | None) -> Recall | None:
+    def of(cls, given: Recall | bool) -> Recall:
         """What ``recall=`` means: True is by words alone."""
         if isinstance(given, cls):
             return given
-        if given is None or isinstance(given, bool):
-            return cls() if given else None
+        if given is True:
+            return cls()
         raise TypeError(f"recall: True, or a Recall, not a {type(given).__name__}")

@@ -270,6 +270,10 @@ class MongoStore(Store):
             dead = {"expires_at": {"$lte": self._clock.now()}}
             return self._records.delete_many(dead).deleted_count
 
+    def declare(self, indexes: Sequence[Index]) -> None:
+        with self._server.errors():
+            self._server.declare(indexes)
+
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 

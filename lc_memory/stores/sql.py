@@ -69,7 +69,7 @@ class SQLStore(Store):
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
         try:
             self._db.migrate()
-            self._declare(list(indexes))
+            self.declare(list(indexes))
         except BaseException:
             self._db.close()
             raise
@@ -278,18 +278,18 @@ class SQLStore(Store):
 
     # -- indexes ---------------------------------------------------------------------------
 
-    def _declare(self, wanted: Sequence[Index]) -> None:
+    def declare(self, indexes: Sequence[Index]) -> None:
         """Make the declared indexes that are not there yet, over what is stored."""
 
         def work(session: Session) -> None:
             self._known_indexes(session, afresh=True)
-            for index in wanted:
+            for index in indexes:
                 if index not in self._indexes:
                     self._indexes[index] = build_index(session, index)
             session.run("UPDATE lc_memory_schema SET generation = generation + 1")
 
         self._indexes = _stored_indexes(self._db.select)
-        if any(index not in self._indexes for index in wanted):
+        if any(index not in self._indexes for index in indexes):
             self._db.transact(work, alone=True)
 
     def keywords(self) -> SQLKeywords | None:

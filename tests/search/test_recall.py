@@ -149,7 +149,7 @@ def test_limits_of_access_hold_in_every_index(recalling: Memory) -> None:
         recalling.as_user(user).chat_history("s").add_messages(
             [HumanMessage(f"{user}: {i} peanuts") for i in range(3)]
         )
-    layer = recalling.backend.inner  # type: ignore[attr-defined]  # the layer of indexes
+    layer: Any = recalling._layers.searched
     one = (("users", "bob", "messages", "s"), f"{1:016d}")
     limits = Limits((("users", "ada"),), (one,))
     found = recalling.backend.search(Search("peanuts", Scope(within=limits)))
@@ -250,4 +250,4 @@ def test_without_recall_nothing_is_kept_and_the_error_says_what_to_do(memory: Me
         memory.recall("peanuts")
     with pytest.raises(Unsupported, match="recall=True"):
         memory.reindex()
-    assert type(memory.backend.inner).__name__ != "Indexed"  # type: ignore[attr-defined]
+    assert memory._layers.searched is memory._layers.store
