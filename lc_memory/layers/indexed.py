@@ -108,6 +108,13 @@ class Indexed(Layer):
         made = self._keywords.rebuild(progress)
         return made if self._meaning is None else self._meaning.reindex(progress)
 
+    def reload(self) -> None:
+        """Look at everything again: the store was written below this layer."""
+        if self._noting is not None:
+            self._noting.rebuild()
+        if self._meaning is not None:
+            self._meaning.reload()
+
     def check_embeddings(self, embed: object, dims: int | None) -> None:
         """Raise Unsupported unless these embeddings are the ones that the index is made with."""
         from lc_memory.search.embeddings import embeddings_of, name_of

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lc_memory.audit import Trail
     from lc_memory.keys import Keyring, Source
     from lc_memory.layers.guarded import Guarded
+    from lc_memory.layers.indexed import Indexed
     from lc_memory.search.recall import Recall
 
 #: Where the encryption key comes from if none is given.
@@ -65,13 +66,12 @@ class Stack:
             from lc_memory.access import Policy
 
             self._policy = Policy(self.sealed, admins)
-        #: What handles work on: with the layer of indexes, if there is to be recall.
-        self.searched: Store = self.sealed
+        self.indexed: Indexed | None = None
         if recall:
             from lc_memory.layers.indexed import Indexed
             from lc_memory.search.recall import Recall
 
-            self.searched = Indexed(self.sealed, Recall.of(recall))
+            self.indexed = Indexed(self.sealed, Recall.of(recall))
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
 
     def handle(self, principal: str | None) -> Layer:
@@ -89,7 +89,7 @@ class Stack:
 
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
-        store = self.searched
+        store = self.indexed or self.sealed
         if self.trail is not None:
             from lc_memory.layers.audited import Audited
 
@@ -133,6 +133,8 @@ class Stack:
         """Take up what the store says of itself now: a backup was restored into it."""
         if self.keyring is not None:
             self.keyring.reload()
+        if self.indexed is not None:
+            self.indexed.reload()
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded
@@ -184,8 +186,8 @@ class Stack:
 
     def close(self) -> None:
         """Close what the layers hold open, but not the store."""
-        if self.searched is not self.sealed:
-            self.searched.close()
+        if self.indexed is not None:
+            self.indexed.close()
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""

@@ -193,6 +193,11 @@ class Meaning:
             self._fresh = False
             self._follower = Follower(self._store, self._every)
 
+    def reload(self) -> None:
+        """Have the next search compare everything with the store."""
+        with self._lock:
+            self._index.whole = self._fresh = False
+
     def prune(self) -> None:
         """Remove the vectors of records that are gone (swept, say)."""
         ids = list(self._index.marks(()))
@@ -214,13 +219,12 @@ class Meaning:
             self._index.close()
 
     def _freshen(self) -> None:
-        if not self._index.durable:
-            self._fresh = True  # the follower's first look brings everything
-            return
         if not self._index.whole:
             self._compare((), None)
             self._index.whole = True
-        left = self._store.find(Query(BEHIND, exact=True)).records
+        left: list[Record] = []
+        if self._index.durable:
+            left = self._store.find(Query(BEHIND, exact=True)).records
         for record in left:
             if record.key == self._me:
                 continue

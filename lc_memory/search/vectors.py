@@ -67,7 +67,7 @@ class MemoryVectors:
     durable = False
 
     def __init__(self) -> None:
-        self.whole = True
+        self.whole = False
         self._lock = threading.RLock()
         self._entries: dict[Id, Entry] = {}
         self._order: list[Id] = []

@@ -39,8 +39,8 @@ class Place:
 
     def held(self, memory: Memory) -> list[str]:
         """The keys that Chroma itself holds, asked without the library."""
-        collection = memory._layers.searched._meaning._index._collection  # type: ignore[attr-defined]
-        client = memory._layers.searched._meaning._index._client  # type: ignore[attr-defined]
+        collection = memory._layers.indexed._meaning._index._collection  # type: ignore[attr-defined]
+        client = memory._layers.indexed._meaning._index._client  # type: ignore[attr-defined]
         found = client.get_collection(collection.name, embedding_function=None).get(
             include=["metadatas", "documents", "embeddings"]
         )
@@ -121,9 +121,9 @@ memory = Memory(url, recall=Recall(embeddings=dying, chroma=chroma, model="conce
 memory.store_memory("notes", {"id": "1", "text": "a dog"})
 memory.recall("dog")
 memory.store_memory("notes", {"id": "gone", "text": "a dog"})
-memory._layers.searched._meaning.after = lambda *given: None  # as if killed before this
+memory._layers.indexed._meaning.after = lambda *given: None  # as if killed before this
 memory.delete_memory("notes", id="gone")
-del memory._layers.searched._meaning.after
+del memory._layers.indexed._meaning.after
 memory.store_memory("notes", {"id": "2", "text": "an umbrella"})
 """
 

@@ -149,7 +149,7 @@ def test_limits_of_access_hold_in_every_index(recalling: Memory) -> None:
         recalling.as_user(user).chat_history("s").add_messages(
             [HumanMessage(f"{user}: {i} peanuts") for i in range(3)]
         )
-    layer: Any = recalling._layers.searched
+    layer: Any = recalling._layers.indexed
     one = (("users", "bob", "messages", "s"), f"{1:016d}")
     limits = Limits((("users", "ada"),), (one,))
     found = recalling.backend.search(Search("peanuts", Scope(within=limits)))
@@ -250,4 +250,4 @@ def test_without_recall_nothing_is_kept_and_the_error_says_what_to_do(memory: Me
         memory.recall("peanuts")
     with pytest.raises(Unsupported, match="recall=True"):
         memory.reindex()
-    assert memory._layers.searched is memory._layers.store
+    assert memory._layers.indexed is None

@@ -109,3 +109,15 @@ def test_a_forgotten_user_is_recalled_no_more(guarded: Memory) -> None:
     ada = guarded.acting_as("ada").as_user("ada")
     ada.delete_memory("notes")
     assert texts(guarded.acting_as("root"), "dog", user="ada") == []
+
+
+def test_what_a_backup_brings_back_is_recalled(recall: Recall, tmp_path: Path) -> None:
+    with Memory(f"sqlite:///{tmp_path}/m.db", recall=recall, encryption_key=KEY) as memory:
+        memory.store_memory("notes", {"id": "1", "text": "a dog"})
+        memory.backup_data(tmp_path / "backup")
+        memory.delete_memory("notes")
+        memory.store_memory("notes", {"id": "2", "text": "an umbrella"})
+        assert texts(memory, "dog", k=1) != ["a dog"]
+        memory.restore_data(tmp_path / "backup")
+        assert texts(memory, "dog") == ["a dog"]
+        assert "an umbrella" not in texts(memory, "umbrella")
