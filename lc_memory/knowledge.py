@@ -15,6 +15,7 @@ from lc_memory import values
 from lc_memory.documents import document_key
 from lc_memory.errors import InvalidValue
 from lc_memory.facts import believed, place_for
+from lc_memory.layers.indexed import indexed_in
 from lc_memory.records import Namespace, Value
 from lc_memory.schemas import LearningProgress, UserProfile
 
@@ -82,8 +83,13 @@ class Knowledge:
         return {"remembered": {"kind": kind, "content": content, "topic": topic}}
 
     def recall(self, query: str = "", limit: int = 20) -> Value:
-        """What is known; with a query, only the facts that share a word with it."""
+        """What is known; with a query, only the facts that bear on it: those that recall finds,
+        where the memory has it, else those that share a word with it."""
         wanted = _words(query)
+        if wanted and indexed_in(self.memory.backend) is not None:
+            hits = self.memory.recall(query, k=limit, namespaces=[("documents", "facts")])
+            found = [{"key": hit.record.key, "text": hit.text} for hit in hits]
+            return {**self.snapshot(0), "facts": found}
         known = self.snapshot(None if wanted else limit)
         if wanted:
             known["facts"] = [f for f in known["facts"] if wanted & _words(f["text"])][:limit]
@@ -125,10 +131,6 @@ class Knowledge:
             "progress": _progress_facts(self.progress()),
             "facts": [{"key": f["id"], "text": f["text"]} for f in self.facts(facts)],
         }
-
-    def prompt(self, facts: int | None = 20) -> str:
-        """What is known, fenced as data, for a model's system message."""
-        return FENCE.format(fenced(self.snapshot(facts)))
 
     def _remember_fact(self, text: str) -> None:
         namespace = self._namespace("facts")

@@ -323,6 +323,30 @@ class Memory:
             raise TypeError("learn: give a chat model, model=…")
         return learn(memory, messages, model, session_id, prompt or PROMPT)
 
+    def context(
+        self,
+        user: str | None = None,
+        query: str | None = None,
+        max_tokens: int = 1000,
+        *,
+        course: Sequence[str] | None = None,
+        token_counter: Callable[[str], int] | None = None,
+    ) -> str:
+        """What to tell a model of a user before it answers the query: profile, progress, the
+        facts that bear on it, other memories of it, and the latest turns, within a budget.
+
+        It is fenced as data, for a system message, and the same as long as the memory is.
+        Without ``recall=`` or a query the latest facts are told. ``token_counter`` says how many
+        tokens a text is (by default about four bytes each). Raises InvalidQuery if the budget is
+        too small for anything.
+        """
+        from lc_memory.briefing import brief, tokens_in
+        from lc_memory.knowledge import COURSE, Knowledge
+
+        memory = self if user is None or user == self.user else self.as_user(user)
+        known = Knowledge(memory, COURSE if course is None else course)
+        return brief(known, query, max_tokens, counter=token_counter or tokens_in)
+
     # -- trust -----------------------------------------------------------------------------
 
     @property
@@ -543,6 +567,20 @@ class Memory:
     ) -> int:
         """:meth:`reindex` for asyncio."""
         return await self.bridge.run(self.reindex, progress, anew=anew)
+
+    async def acontext(
+        self,
+        user: str | None = None,
+        query: str | None = None,
+        max_tokens: int = 1000,
+        *,
+        course: Sequence[str] | None = None,
+        token_counter: Callable[[str], int] | None = None,
+    ) -> str:
+        """:meth:`context` for asyncio."""
+        return await self.bridge.run(
+            self.context, user, query, max_tokens, course=course, token_counter=token_counter
+        )
 
     async def alearn(
         self,

@@ -78,6 +78,7 @@ USES: dict[str, Use] = {
     "unshare": lambda m, p: m.unshare("notes", "n1", with_user="bob"),
     "recall": lambda m, p: m.recall("peanuts", namespaces=["documents"]),
     "as_retriever": lambda m, p: m.as_retriever(namespaces=["documents"]).invoke("peanuts"),
+    "context": lambda m, p: m.context(query="peanuts"),
     "learn": lambda m, p: m.learn([HumanMessage("I like tea")], model=OfflineModel()),
 }
 USES |= {
@@ -95,6 +96,7 @@ _ARGUMENTS: dict[str, Any] = {
     "share": (("notes", "n1"), {"with_user": "bob"}),
     "unshare": (("notes", "n1"), {"with_user": "bob"}),
     "recall": (("peanuts",), {"namespaces": ["documents"]}),
+    "context": ((), {"query": "peanuts"}),
     "learn": (([HumanMessage("I like tea")],), {"model": OfflineModel()}),
 }
 
