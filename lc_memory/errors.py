@@ -3,10 +3,12 @@
 LCMemoryError
 ├── InvalidInput (ValueError)        the caller's input; nothing was changed
 │   ├── InvalidValue                 a value that cannot be stored; names the JSON path
+│   │   └── InvalidDocument          a document that its collection's schema refuses
 │   ├── InvalidKey                   a key, namespace or id that no store could keep
 │   ├── InvalidFilter                a filter that has no meaning; names the operator or path
 │   └── InvalidQuery                 an order, limit or cursor that does not fit
 ├── MemoryNotFound (KeyError)        there is nothing to update
+├── LinkedRecord                     it is linked, and may not be deleted for that
 ├── Conflict                         somebody else wrote first; read again and retry
 ├── UnknownStorage (ValueError)      no such storage type; lists the known ones
 ├── AccessDenied (PermissionError)   the principal lacks a right; says which, on what
@@ -43,6 +45,18 @@ class InvalidValue(InvalidInput):
         self.path = path
 
 
+class InvalidDocument(InvalidValue):
+    """A document that is not what its collection's schema says; the message begins with the JSON
+    path of the first problem, and ``problems`` has all of them, as ``(path, reason)``."""
+
+    def __init__(
+        self, path: str, reason: str, problems: list[tuple[str, str]] | None = None
+    ) -> None:
+        super().__init__(path, reason)
+        self.reason = reason
+        self.problems = problems or [(path, reason)]
+
+
 class InvalidKey(InvalidInput):
     """A key, namespace, session id or user id that cannot be kept."""
 
@@ -60,6 +74,10 @@ class MemoryNotFound(LCMemoryError, KeyError):
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0]) if self.args else ""
+
+
+class LinkedRecord(LCMemoryError):
+    """What was to be deleted is linked by a relation that forbids it; nothing was changed."""
 
 
 class Conflict(LCMemoryError):

@@ -97,8 +97,9 @@ class Where(Node):
     exact: bool = False
 
     def matches(self, document: Any) -> bool:
-        if self.exact:
-            return self.test.holds(_straight(document, self.path))
+        value = straight(document, self.path)
+        if self.exact or not (value is MISSING or type(value) is list):  # no array is in the way
+            return self.test.holds(value)
         whole = isinstance(self.test, Size | Elements)
         for found in reach(document, self.path):
             if self.test.holds(found):
@@ -190,7 +191,8 @@ class Elements(Test):
         return type(value) is list and any(map(self.node.matches, value))
 
 
-def _straight(document: Any, path: Path) -> Any:
+def straight(document: Any, path: Path) -> Any:
+    """The value at the path, with no array on the way; MISSING if there is none."""
     for name in path:
         if type(document) is not dict or name not in document:
             return MISSING

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 
 from lc_memory.aio import AsyncStore
-from lc_memory.documents import Documents, Filter, document_key
-from lc_memory.errors import AccessDenied, InvalidKey
+from lc_memory.documents import Documents, Filter, document_key, user_scope
+from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace, Order, Record, Value, check_name
+from lc_memory.recalling import Recalling
+from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
+from lc_memory.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import BaseMessage
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.store.base import IndexConfig, TTLConfig
+    from pydantic import BaseModel
 
     from agents import SessionSettings
     from lc_memory.access import Access, Grant
@@ -35,17 +35,16 @@ if TYPE_CHECKING:
     from lc_memory.langchain.chat_history import ChatHistory
     from lc_memory.langchain.checkpointer import Checkpointer
     from lc_memory.langchain.key_value import KeyValueStore
-    from lc_memory.langchain.retriever import MemoryRetriever
     from lc_memory.langchain.store import LangGraphStore
-    from lc_memory.learning import Learned
+    from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
-    from lc_memory.search.asking import Hit
+    from lc_memory.relations import OnDelete
     from lc_memory.search.recall import Recall
 
 T = TypeVar("T")
 
 
-class Memory:
+class Memory(Recalling, Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -64,6 +63,9 @@ class Memory:
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
     :param recall: True keeps an index of words for :meth:`recall`; a
         :class:`~lc_memory.search.recall.Recall` also one of meaning. None: nothing is paid for.
+    :param schemas: pydantic models by collection, as for :meth:`register`.
+    :param relations: what becomes of links when an end is deleted, by relation, as for
+        :meth:`relation`.
     :param encryption_key: seals every value (see docs/security.md): 32 bytes, their base64 text,
         a passphrase, the ``Path`` of a key file, or a function that gives one of these; the
         environment's ``LC_MEMORY_ENCRYPTION_KEY`` if not given. Several, ``[new, old]``, to open
@@ -87,6 +89,8 @@ class Memory:
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
         recall: Recall | bool | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
         encryption_key: Source | list[Source] | None = None,
         encrypt_fields: Sequence[str] | None = None,
         access_control: bool | None = None,
@@ -116,6 +120,8 @@ class Memory:
                 audit=audit,
                 indexes=declared,
                 recall=recall,
+                schemas=schemas,
+                relations=relations,
             )
         except BaseException:
             if self._owns_store:
@@ -129,11 +135,11 @@ class Memory:
     def _bind(self, principal: str | None, user: str | None) -> None:
         """Work with a principal's rights, on a user's things (None: on everybody's)."""
         for name in (principal, user):
-            if name is not None and not check_name(name, "user id"):
-                raise InvalidKey("user id: empty")
+            if name is not None:
+                user_scope(name)
         self.principal, self.user = principal, user
-        self.scope: Namespace = () if user is None else ("users", user)
-        self.backend: Store = self._layers.handle(principal)
+        self.scope = () if user is None else user_scope(user)
+        self.backend = self._layers.handle(principal)
         self.bridge = self.bridge.over(self.backend)
         self._documents = Documents(self.backend, self.scope, user, self._identity)
 
@@ -248,105 +254,6 @@ class Memory:
         """
         return self._documents.delete(name, filter, id)
 
-    # -- recall ----------------------------------------------------------------------------
-
-    def recall(
-        self,
-        query: str,
-        user: str | None = None,
-        k: int = 10,
-        filter: Filter | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        namespaces: Sequence[Namespace | str] | None = None,
-        as_of: datetime | None = None,
-    ) -> list[Hit]:
-        """The ``k`` memories that answer the query best: documents, messages and facts alike.
-
-        :param user: whose (by default: whose this handle is; without one, everybody's).
-        :param filter: MongoDB's, on the record's value.
-        :param since: not before this time, by what the memory says of itself (a message's
-            ``timestamp``), else by when it was stored.
-        :param until: before this time.
-        :param namespaces: only there: ``"messages"``, ``("documents", "notes")``.
-        :param as_of: what was known at this time; facts that were superseded later included.
-
-        Each hit has its ``score``, ``parts``, ``source`` and ``why``. Raises Unsupported if the
-        memory was opened without ``recall=``, and InvalidQuery for an empty query.
-        """
-        from lc_memory.search.facade import recall
-
-        return recall(self, query, user, k, filter, since, until, namespaces, as_of)
-
-    def as_retriever(self, *, k: int = 10, **search: Any) -> MemoryRetriever:
-        """LangChain's ``BaseRetriever`` over :meth:`recall`, whose other arguments may be given
-        here. A document's metadata says where it is from, its score and why it was found."""
-        from lc_memory.langchain.retriever import MemoryRetriever
-
-        return MemoryRetriever(memory=self, k=k, search=search)
-
-    def reindex(
-        self, progress: Callable[[int, int], None] | None = None, *, anew: bool = False
-    ) -> int:
-        """Make good what the indexes of :meth:`recall` are missing, such as what was written by
-        processes that had no recall; returns of how many records. May be interrupted and called
-        again. ``anew`` makes all vectors anew, for another embedding model.
-        """
-        from lc_memory.search.facade import reindex
-
-        return reindex(self, progress, anew)
-
-    def learn(
-        self,
-        messages: Sequence[BaseMessage] | str,
-        user: str | None = None,
-        model: BaseChatModel | None = None,
-        *,
-        session_id: str = "learned",
-        prompt: str | None = None,
-    ) -> Learned:
-        """Learn facts, preferences and events from what people said in these messages.
-
-        The messages are stored first, in the chat history ``session_id`` (those that are there
-        are not stored again); a string names a stored session to learn from. Then ``model`` (any
-        LangChain chat model with structured output) makes facts of them, in the collection
-        ``facts``: see :mod:`lc_memory.facts`. Each message is learned from once, however often
-        this is called; a fact that contradicts or refines another supersedes it, and both stay.
-
-        Returns the new facts, the superseded ones, and the tokens used. Raises LearningFailed
-        for an answer of no use, or what the model raises: call it again then.
-        """
-        from lc_memory.learning import PROMPT, learn
-
-        memory = self if user is None or user == self.user else self.as_user(user)
-        if model is None:
-            raise TypeError("learn: give a chat model, model=…")
-        return learn(memory, messages, model, session_id, prompt or PROMPT)
-
-    def context(
-        self,
-        user: str | None = None,
-        query: str | None = None,
-        max_tokens: int = 1000,
-        *,
-        course: Sequence[str] | None = None,
-        token_counter: Callable[[str], int] | None = None,
-    ) -> str:
-        """What to tell a model of a user before it answers the query: profile, progress, the
-        facts that bear on it, other memories of it, and the latest turns, within a budget.
-
-        It is fenced as data, for a system message, and the same as long as the memory is.
-        Without ``recall=`` or a query the latest facts are told. ``token_counter`` says how many
-        tokens a text is (by default about four bytes each). Raises InvalidQuery if the budget is
-        too small for anything.
-        """
-        from lc_memory.briefing import brief, tokens_in
-        from lc_memory.knowledge import COURSE, Knowledge
-
-        memory = self if user is None or user == self.user else self.as_user(user)
-        known = Knowledge(memory, COURSE if course is None else course)
-        return brief(known, query, max_tokens, counter=token_counter or tokens_in)
-
     # -- trust -----------------------------------------------------------------------------
 
     @property
@@ -363,6 +270,13 @@ class Memory:
         from lc_memory.audit import Audit
 
         return Audit(self._layers, self.principal)
+
+    @property
+    def encryption(self) -> Encryption:
+        """Changing keys. Raises Unsupported for a store that is not encrypted."""
+        from lc_memory.layers.encrypted import Encryption
+
+        return Encryption(self._layers, self.principal)
 
     def share(
         self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False
@@ -393,10 +307,12 @@ class Memory:
 
         Returns how many records were restored.
         """
-        from lc_memory.jobs.backup import restore
+        from lc_memory.jobs.backup import read, restore
 
         for right in ("write", "delete"):
             self._layers.require(self.principal, right, self.scope)
+        if self._layers.schemas:
+            self._layers.admit(read(path))
         count = restore(self._layers.store, path, self.scope)
         self._layers.reload()
         self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")
@@ -545,56 +461,6 @@ class Memory:
     ) -> int:
         """:meth:`delete_memory` for asyncio."""
         return await self.bridge.run(self.delete_memory, name, filter, id=id)
-
-    async def arecall(
-        self,
-        query: str,
-        user: str | None = None,
-        k: int = 10,
-        filter: Filter | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        namespaces: Sequence[Namespace | str] | None = None,
-        as_of: datetime | None = None,
-    ) -> list[Hit]:
-        """:meth:`recall` for asyncio."""
-        return await self.bridge.run(
-            self.recall, query, user, k, filter, since, until, namespaces, as_of
-        )
-
-    async def areindex(
-        self, progress: Callable[[int, int], None] | None = None, *, anew: bool = False
-    ) -> int:
-        """:meth:`reindex` for asyncio."""
-        return await self.bridge.run(self.reindex, progress, anew=anew)
-
-    async def acontext(
-        self,
-        user: str | None = None,
-        query: str | None = None,
-        max_tokens: int = 1000,
-        *,
-        course: Sequence[str] | None = None,
-        token_counter: Callable[[str], int] | None = None,
-    ) -> str:
-        """:meth:`context` for asyncio."""
-        return await self.bridge.run(
-            self.context, user, query, max_tokens, course=course, token_counter=token_counter
-        )
-
-    async def alearn(
-        self,
-        messages: Sequence[BaseMessage] | str,
-        user: str | None = None,
-        model: BaseChatModel | None = None,
-        *,
-        session_id: str = "learned",
-        prompt: str | None = None,
-    ) -> Learned:
-        """:meth:`learn` for asyncio."""
-        return await self.bridge.run(
-            self.learn, messages, user, model, session_id=session_id, prompt=prompt
-        )
 
     async def ashare(
         self, name: str, id: str | int | None = None, *, with_user: str, write: bool = False

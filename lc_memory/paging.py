@@ -12,7 +12,7 @@ import orjson
 
 from lc_memory import values
 from lc_memory.errors import InvalidKey, InvalidQuery
-from lc_memory.filters import MISSING, _straight
+from lc_memory.filters import MISSING, straight
 from lc_memory.records import Order, Page, Query, Record, check_id
 
 #: A record's place in an order. The namespace and key break ties, so that no two are equal.
@@ -28,7 +28,7 @@ def position(record: Record, order: Order) -> Position:
     elif order.attribute == "updated_at":
         first = values.micros(record.updated_at)
     else:
-        value = _straight(record.value, order.path)
+        value = straight(record.value, order.path)
         first = b"" if value is MISSING else values.sort_key(value)
     return first, record.namespace, record.key
 

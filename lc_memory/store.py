@@ -236,6 +236,11 @@ class Store(ABC):
                 swept += 1
         return swept
 
+    def scrub(self) -> bool:
+        """See that deleted bytes do not stay in the store's own files; says whether that was in
+        its power. It may rewrite everything that is stored."""
+        return True
+
     def declare(self, indexes: Sequence[Index]) -> None:  # noqa: B027 - for most, nothing
         """Find these fields without a scan from now on, where the store has indexes."""
 

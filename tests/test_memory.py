@@ -218,7 +218,7 @@ async def test_every_method_has_its_async_twin(memory: Memory, tmp_path: Path) -
     public = {name for name in vars(Memory) if not name.startswith("_")}
     at_once = {"as_user", "collection", "chat_history", "store"}  # nothing in them waits
     at_once |= {"session", "key_value", "llm_cache", "checkpointer"}
-    at_once |= {"acting_as", "access", "audit", "as_retriever"}
+    at_once |= {"acting_as", "access", "audit", "encryption", "as_retriever"}
     for name in public - at_once:
         assert (name.startswith("a") and name[1:] in public) or f"a{name}" in public, name
     await memory.astore_memory("a", {"id": "1", "v": 1})

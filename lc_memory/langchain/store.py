@@ -252,7 +252,7 @@ class LangGraphStore(BaseStore):
         matching = (
             labels[: op.max_depth]
             for labels in self._namespaces(max(known, key=len, default=()), op.offset + op.limit)
-            if all(_matches(condition, labels) for condition in conditions)
+            if not conditions or all(_matches(condition, labels) for condition in conditions)
         )
         distinct = (labels for labels, _ in groupby(matching))
         return list(islice(distinct, op.offset, op.offset + op.limit))
@@ -371,7 +371,7 @@ def _users_paths() -> Iterator[None]:
         yield
     except InvalidValue as error:
         reason = str(error).removeprefix(f"{error.path}: ")
-        raise InvalidValue("$" + error.path.removeprefix("$.value"), reason) from None
+        raise type(error)("$" + error.path.removeprefix("$.value"), reason) from None
 
 
 def _known_prefix(condition: MatchCondition) -> Namespace:

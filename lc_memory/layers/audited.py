@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lc_memory.audit import AUDIT, Item, Trail
 from lc_memory.errors import AccessDenied, CommitUnknown, Unsupported
-from lc_memory.layers.base import SYSTEM, Layer, asked, spare_system, without_system
+from lc_memory.layers.base import SYSTEM, Layer, asked
 from lc_memory.records import (
     Append,
     Clear,
     Expect,
     Id,
+    Limits,
     Namespace,
     Op,
     Page,
@@ -55,7 +56,8 @@ class Audited(Layer):
         return records
 
     def find(self, query: Query) -> Page:
-        page = self.inner.find(self._open_to_all(query))
+        _keep_out(query.prefix, query.within)
+        page = self.inner.find(query)
         items: list[Item] = [("read", r.namespace, r.key, None) for r in page.records]
         self._tell("find", [("find", query.prefix, None, None), *items], f"{len(items)} found")
         return page
@@ -69,7 +71,8 @@ class Audited(Layer):
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()
-        count = self.inner.count(self._open_to_all(query))
+        _keep_out(query.prefix, query.within)
+        count = self.inner.count(query)
         self._tell("count", [("count", query.prefix, None, None)], f"{count} counted")
         return count
 
@@ -81,16 +84,11 @@ class Audited(Layer):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        _keep_out(prefix)
+        if prefix:
+            _keep_out(prefix)
         found = self.inner.namespaces(prefix, after=after, limit=limit, expired=expired)
         self._tell("namespaces", [("namespaces", prefix, None, None)], f"{len(found)} found")
-        return [name for name in found if name[: len(AUDIT)] != AUDIT]
-
-    def _open_to_all(self, query: Query) -> Query:
-        _keep_out(query.prefix)
-        if query.prefix in ((), SYSTEM) and not query.exact:
-            return without_system(self.inner, query)
-        return query
+        return found
 
     def _tell(self, action: str, items: Sequence[Item], outcome: str) -> None:
         self._trail.record(self._principal, action, items, outcome)
@@ -144,14 +142,12 @@ class Audited(Layer):
         items = [self._item(op) for op in ops if not isinstance(op, Expect)]
         actions = {item[0] for item in items}
         action = actions.pop() if len(actions) == 1 else "batch"
-        return list(spare_system(self.inner, ops)), action, items
+        return list(ops), action, items
 
     def _item(self, op: Op) -> Item:
         action = "admin" if _namespace(op)[:2] == (*SYSTEM, "access") else type(op).__name__.lower()
         _keep_out(_namespace(op))
         if isinstance(op, Clear):
-            if op.prefix == SYSTEM:
-                raise AccessDenied("the audit log is out of reach")
             return action, op.prefix, None, None
         if isinstance(op, Restore):
             record = op.record
@@ -182,6 +178,8 @@ def _namespace(op: Op) -> Namespace:
     return op.record.namespace if isinstance(op, Restore) else op.namespace
 
 
-def _keep_out(namespace: Namespace) -> None:
-    if namespace[: len(AUDIT)] == AUDIT:
+def _keep_out(namespace: Namespace, within: Limits | None = None) -> None:
+    """Raise AccessDenied for what reaches into the log."""
+    reached = within.prefixes if within is not None and namespace in ((), SYSTEM) else [namespace]
+    if any(place[: len(AUDIT)] == AUDIT or place in ((), SYSTEM) for place in reached):
         raise AccessDenied("the audit log is out of reach; read it through memory.audit")

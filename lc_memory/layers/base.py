@@ -114,6 +114,9 @@ class Layer(Store):
     def sweep(self) -> int:
         return self.inner.sweep()
 
+    def scrub(self) -> bool:
+        return self.inner.scrub()
+
     def declare(self, indexes: Sequence[Index]) -> None:
         self.inner.declare(indexes)
 
@@ -127,6 +130,38 @@ class Layer(Store):
         return f"{type(self).__name__}({self.inner!r})"
 
 
+class Handle(Layer):
+    """The outermost layer: without looking for them, one does not meet the library's own records,
+    nor clear them with everything else."""
+
+    def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
+        return spare_system(self.inner, ops)
+
+    def find(self, query: Query) -> Page:
+        return self.inner.find(query if query.prefix else without_system(self.inner, query))
+
+    def count(self, query: Query | None = None) -> int:
+        query = query or Query()
+        return self.inner.count(query if query.prefix else without_system(self.inner, query))
+
+    def namespaces(
+        self,
+        prefix: Namespace = (),
+        *,
+        after: Namespace | None = None,
+        limit: int | None = None,
+        expired: bool = False,
+    ) -> list[Namespace]:
+        found: list[Namespace] = []
+        while True:
+            left = None if limit is None else limit - len(found)
+            names = self.inner.namespaces(prefix, after=after, limit=left, expired=expired)
+            found += [name for name in names if prefix or name[:1] != SYSTEM]
+            if left is None or len(names) < left or len(found) == limit:
+                return found
+            after = names[-1]
+
+
 class Further(Clear):
     """A Clear that a layer added to a batch; its result is nobody's."""
 
@@ -137,7 +172,7 @@ def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
     """The batch, with what would clear everything clearing all but the library's own records."""
     if not any(isinstance(op, Clear) and not op.prefix for op in ops):
         return ops
-    labels = dict.fromkeys(name[:1] for name in store.namespaces(expired=True))
+    labels = _labels(store)
     rest = [label for label in labels if label != SYSTEM] or [(*SYSTEM, "nothing")]
     cleared = [Clear(rest[0]), *map(Further, rest[1:])]
     spared: list[Op] = []
@@ -148,9 +183,16 @@ def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
 
 def without_system(store: Store, query: Query) -> Query:
     """A query over everything, as one over everything but the library's own records."""
-    labels = dict.fromkeys(name[:1] for name in store.namespaces(query.prefix, expired=True))
+    labels = _labels(store)
     within = Limits(tuple(label for label in labels if label != SYSTEM))
     return replace(query, within=within if query.within is None else within.both(query.within))
+
+
+def _labels(store: Store) -> list[Namespace]:
+    """The first labels of all namespaces; what may be seen of them, a layer on the way says."""
+    while isinstance(store, Layer):
+        store = store.inner
+    return list(dict.fromkeys(name[:1] for name in store.namespaces(expired=True)))
 
 
 def asked(

@@ -17,16 +17,16 @@ import binascii
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 from cryptography.exceptions import InvalidTag
 
 from lc_memory import values
-from lc_memory.errors import AccessDenied, CorruptStore
+from lc_memory.errors import AccessDenied, Conflict, CorruptStore, Unsupported
 from lc_memory.filters import MISSING, And, Equal, In, Node, Or, Path, Where, reach
-from lc_memory.keys import KEYS, Keyring, NeedKey
-from lc_memory.layers.base import SYSTEM, Layer, find_through, spare_system
+from lc_memory.keys import KEYS, Keyring, NeedKey, Source
+from lc_memory.layers.base import SYSTEM, Layer, find_through
 from lc_memory.layers.settings import SETTINGS
 from lc_memory.records import (
     Append,
@@ -46,8 +46,48 @@ from lc_memory.records import (
 from lc_memory.rows import Row
 from lc_memory.store import Index, Outcome, Store
 
+if TYPE_CHECKING:
+    from lc_memory.layers.stack import Stack
+
 _PLAIN: Final = (SETTINGS, KEYS)  # what must be read before anything can be opened
 _NONCE: Final = 12
+
+
+class Encryption:
+    """``memory.encryption``: changing keys, online and resumable. Needs the right ``admin`` on
+    everything, where access control is on."""
+
+    def __init__(self, stack: Stack, principal: str | None) -> None:
+        stack.require(principal, "admin", ())
+        if stack.keyring is None:
+            raise Unsupported("this store is not encrypted: open a new one with encryption_key=")
+        self._stack = stack
+        self._principal = principal
+        self._keyring = stack.keyring
+        assert isinstance(stack.sealed, Encrypted)
+        self._layer = stack.sealed
+
+    def rotate_master(self, new: Source) -> int:
+        """Change the master key; no record is rewritten. See
+        :meth:`lc_memory.keys.Keyring.rotate_master`."""
+        count = self._keyring.rotate_master(new)
+        self._stack.tell(self._principal, "admin", KEYS, detail="master key changed")
+        return count
+
+    def rotate(self, user: str = "") -> int:
+        """Change a user's data key (without a user: the store's own) and seal their records anew.
+
+        Records may be read and written meanwhile; versions and times stay. An interrupted change
+        is finished by calling it again. Returns how many records were sealed anew. Old keys are
+        deleted once no record needs them and no process can still be writing with them: at the
+        earliest by a later call.
+        """
+        self._keyring.rotate(user)
+        self._keyring.provide(user)
+        count = self._layer.reseal(user)
+        self._keyring.retire(user, self._layer.used(user))
+        self._stack.tell(self._principal, "admin", KEYS, user or None, detail="data key changed")
+        return count
 
 
 class Encrypted(Layer):
@@ -82,7 +122,7 @@ class Encrypted(Layer):
     # -- writing ---------------------------------------------------------------------------
 
     def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
-        return [self._sealed(op) for op in spare_system(self.inner, ops)]
+        return [self._sealed(op) for op in ops]
 
     def _sealed(self, op: Op) -> Op:
         if isinstance(op, Clear):
@@ -145,6 +185,37 @@ class Encrypted(Layer):
             if query.exact and index.covers(query.prefix)
         }
         return _weaker(query.node, digests, self.fields, self.keyring.digest)
+
+    # -- changing keys ---------------------------------------------------------------------
+
+    def reseal(self, user: str) -> int:
+        """Seal a user's records with their active key; returns how many were not."""
+        active, _ = self.keyring.active(user)
+        count = 0
+        for record in self._of(user):
+            if record.value["sealed"].startswith(f"{active}."):
+                continue
+            count += self._seal_again(record)
+        return count
+
+    def used(self, user: str) -> set[str]:
+        """The keys that a user's records are sealed with."""
+        return {record.value["sealed"].partition(".")[0] for record in self._of(user)}
+
+    def _of(self, user: str) -> Iterable[Record]:
+        """A user's records as they are stored."""
+        for record in self.inner.records(Query(expired=True)):
+            if record.namespace in _PLAIN or "sealed" not in record.value:
+                continue
+            if user_of(record.namespace, record.owner) == user:
+                yield record
+
+    def _seal_again(self, record: Record) -> bool:
+        try:
+            self.write([Restore(self._lift(record), replacing=record)])
+        except Conflict:  # written meanwhile, and so sealed with a key of now
+            return False
+        return True
 
     # -- one record ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from lc_memory.access import Permits, Policy, denied
 from lc_memory.errors import AccessDenied, Conflict
-from lc_memory.layers.base import SYSTEM, Layer, asked, spare_system, without_system
+from lc_memory.layers.base import SYSTEM, Layer, asked
 from lc_memory.records import (
     Append,
     Clear,
@@ -104,12 +104,12 @@ class Guarded(Layer):
         if query.prefix[:1] == SYSTEM:
             self._deny("read", query.prefix, None)
         if permits.may("read", query.prefix):
-            return query if query.prefix else without_system(self.inner, query)
+            return query
         within = permits.under("read", query.prefix, query.exact)
-        if query.within is not None:
-            within = within.both(query.within)
         if not within.prefixes and not within.ids:
             self._deny("read", query.prefix, None)
+        if query.within is not None:
+            within = within.both(query.within)
         return replace(query, within=within)
 
     # -- writing ---------------------------------------------------------------------------
@@ -123,7 +123,6 @@ class Guarded(Layer):
                 self._check(permits, right, namespace, key)
                 needed |= {r.id: r for r in permits.needed(right, namespace, key)}
             self._check_owner(permits, op, namespace, key)
-        ops = spare_system(self.inner, ops)
         if not needed or not self.inner.capabilities.atomic:
             return ops
         return [*ops, *(Expect(r.namespace, r.key, r) for r in needed.values())]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
-from lc_memory.layers.base import SYSTEM, Layer
+from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace
+from lc_memory.records import Namespace, Record
+from lc_memory.relations import OnDelete, check_modes
 from lc_memory.store import Index, Store
+from lc_memory.validation import Schemas
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from lc_memory.access import Policy
     from lc_memory.audit import Trail
     from lc_memory.keys import Keyring, Source
@@ -43,7 +47,10 @@ class Stack:
         audit: bool | None = None,
         indexes: Sequence[Index] = (),
         recall: Recall | bool | None = None,
+        schemas: Mapping[str, type[BaseModel]] | None = None,
+        relations: Mapping[str, OnDelete] | None = None,
     ) -> None:
+        self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
         self.settings = read_settings(store)
         self.sealed: Store = store
@@ -72,11 +79,15 @@ class Stack:
             from lc_memory.search.recall import Recall
 
             self.indexed = Indexed(self.sealed, Recall.of(recall))
-        self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
+        self.schemas = Schemas()
+        for name, model in (schemas or {}).items():
+            self.schemas.register(name, model)
+        if relations:
+            self.relate(relations)
 
     def handle(self, principal: str | None) -> Layer:
         """The store that a principal (None: nobody in particular) works on."""
-        top = Layer(self.outer(principal))
+        top = Handle(self.outer(principal))
         self._handles[top] = principal
         return top
 
@@ -89,12 +100,42 @@ class Stack:
 
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
-        store = self.indexed or self.sealed
+        store = below = self.indexed or self.sealed
+        if self.schemas:
+            from lc_memory.layers.validated import Validated
+
+            store = below = Validated(store, self.schemas)
         if self.trail is not None:
             from lc_memory.layers.audited import Audited
 
             store = Audited(store, self.trail, principal)
+        if "relations" in self.settings:
+            from lc_memory.layers.related import Related
+
+            store = Related(store, below)
         return store
+
+    def relate(self, relations: Mapping[str, OnDelete]) -> None:
+        """Declare relations, and that there are links at all."""
+        check_modes(relations)
+        known = self.settings.get("relations")
+        if known is None or not relations.items() <= known.items():
+            change = change_setting(self.store, "relations", relations)
+            self.settings = {**self.settings, "relations": change}
+            self.rebuild()
+
+    def forget(self, user: str) -> None:
+        """Destroy what is kept of a user besides their records: the data key."""
+        if self.keyring is not None:
+            self.keyring.destroy(user)
+
+    def admit(self, records: Iterable[Record]) -> None:
+        """Raise InvalidDocument for records of a backup that their schemas refuse."""
+        if self.keyring is None:  # sealed ones cannot be looked into before they are there
+            for record in records:
+                cover = self.schemas.covering(record.namespace)
+                if cover is not None:
+                    cover.check(record.value)
 
     @property
     def guards(self) -> bool:
@@ -135,6 +176,8 @@ class Stack:
             self.keyring.reload()
         if self.indexed is not None:
             self.indexed.reload()
+        self.settings = read_settings(self.store)
+        self.rebuild()
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded
@@ -149,6 +192,10 @@ class Stack:
         held = bool(self.settings.get(name, {}).get("on"))
         if wanted is None or wanted == held:
             return held
+        if held:
+            from lc_memory.audit import Trail
+
+            Trail(self.sealed, self._digest).record(None, "admin", detail=f"{name} turned off")
         change_setting(self.store, name, {"on": wanted})
         return wanted
 

@@ -64,6 +64,7 @@ class Search:
     until: datetime | None = None
     as_of: datetime | None = None
     expired: bool = False
+    lift: Callable[[Record], Record] | None = None  # gives a record its present form, for layers
 
     def limited(self, limits: Limits) -> Search:
         """The same search within limits of access, besides those that it has."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 def recall(
     memory: Memory,
     query: str,
-    user: str | None,
     k: int,
     filter: Filter | None,
     since: datetime | None,
@@ -29,10 +28,6 @@ def recall(
     namespaces: Sequence[Namespace | str] | None,
     as_of: datetime | None,
 ) -> list[Hit]:
-    if user is not None:
-        if memory.user not in (None, user):
-            raise InvalidQuery(f"user: this memory is {memory.user!r}'s, not {user!r}'s")
-        memory = memory.as_user(user)
     search = Search(
         checked_text(query),
         Scope(_prefixes(memory.scope, namespaces)),

@@ -117,7 +117,9 @@ class _Pool:
         wanted |= dict.fromkeys(near for near in around if near not in self._asked)
         self._asked |= wanted.keys()
         found = dict(zip(wanted, self._store.read(list(wanted), expired=True), strict=True))
-        for id, record in found.items():
+        lift = self._search.lift
+        for id, held in found.items():
+            record = lift(held) if lift is not None and held is not None else held
             if record is not None and (passage := self._admitted(record)) is not None:
                 self.records[id], self.passages[id] = record, passage
         return [id for id in ids if id in found and found[id] is None]

@@ -71,6 +71,10 @@ class Database(ABC):
         """A condition on the record ``r`` that holds for every match, or None."""
 
     @abstractmethod
+    def scrub(self) -> bool:
+        """Rewrite the tables without what was deleted; see :meth:`Store.scrub`."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close every connection."""
 

@@ -179,6 +179,10 @@ class FileStore(TableStore):
         batches = [[Delete(row.namespace, row.key, replacing=ABSENT)] for row in rows]
         return sum(isinstance(result, list) for result in self.write_many(batches))
 
+    def scrub(self) -> bool:
+        with self._exclusive(self._timeout):
+            return self._fold()
+
     def close(self) -> None:
         self._closing.set()
         if self._folder is not None:

@@ -270,6 +270,13 @@ class MongoStore(Store):
             dead = {"expires_at": {"$lte": self._clock.now()}}
             return self._records.delete_many(dead).deleted_count
 
+    def scrub(self) -> bool:
+        try:
+            self._records.database.command("compact", self._records.name, force=True)
+        except OperationFailure:  # not allowed, or not known to this server
+            return False
+        return True
+
     def declare(self, indexes: Sequence[Index]) -> None:
         with self._server.errors():
             self._server.declare(indexes)

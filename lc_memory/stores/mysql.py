@@ -30,6 +30,7 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
+    rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)

@@ -26,6 +26,8 @@ def write_namespace(namespace: Namespace) -> str:
 
 @lru_cache(maxsize=4096)
 def read_namespace(text: str) -> Namespace:
+    if _ESCAPE not in text:
+        return tuple(text.split(_END)[:-1])
     labels: list[str] = []
     label: list[str] = []
     characters = iter(text)

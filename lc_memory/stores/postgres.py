@@ -34,6 +34,7 @@ class PostgreSQL(ServerDatabase):
     error = psycopg.Error
     locking = " FOR UPDATE OF r"
     current_schema = "current_schema()"
+    rewriting = "VACUUM FULL"
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         self._durability = check_durability(durability)

@@ -1,4 +1,4 @@
-"""The tables of the SQL stores, and the migrations that make them."""
+"""The versions of the SQL stores' tables, and the migrations that lead to them."""
 
 from __future__ import annotations
 
@@ -6,105 +6,26 @@ from collections.abc import Callable
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from lc_memory.errors import NewerFormat
-from lc_memory.records import MAX_NAME_BYTES
 
 #: How much of a field's sort key its index keeps, in bytes.
 INDEXED_BYTES: Final = 255
 
-_NAME = (
-    sa.Text()
-    .with_variant(sa.Text(collation="C"), "postgresql")
-    # Binary: no collation folds case, accents or spaces, and the index limit counts bytes.
-    .with_variant(mysql.VARBINARY(MAX_NAME_BYTES), "mysql", "mariadb")
-)
-_TEXT = sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql", "mariadb")
-_NUMBER = sa.BigInteger()
-_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_BYTES = (
-    sa.LargeBinary()
-    .with_variant(postgresql.BYTEA(), "postgresql")
-    .with_variant(mysql.VARBINARY(INDEXED_BYTES), "mysql", "mariadb")
-)
-
-metadata = sa.MetaData()
-
-records = sa.Table(
-    "lc_memory_records",
-    metadata,
-    sa.Column("id", _SERIAL, primary_key=True),
-    sa.Column("namespace", _NAME, nullable=False),
-    sa.Column("key", _NAME, nullable=False),
-    sa.Column("value", _TEXT, nullable=False),
-    sa.Column("version", _NUMBER, nullable=False),
-    sa.Column("created_at", _NUMBER, nullable=False),
-    sa.Column("updated_at", _NUMBER, nullable=False),
-    sa.Column("expires_at", _NUMBER),
-    sa.Column("owner", _NAME),
-    sa.Index("lc_memory_records_by_key", "namespace", "key", unique=True),
-    sa.Index("lc_memory_records_by_time", "namespace", "updated_at"),
-    comment="One record a row; times are microseconds since 1970, labels end with a tab.",
-)
-
-expiring = sa.Index(
-    "lc_memory_records_expiring",
-    records.c.expires_at,
-    sqlite_where=records.c.expires_at.is_not(None),
-    postgresql_where=records.c.expires_at.is_not(None),
-)
-
-#: The fields that were declared indexed.
-indexes = sa.Table(
-    "lc_memory_indexes",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("namespace", _NAME, nullable=False),
-    sa.Column("path", _NAME, nullable=False),
-)
-
-#: What the declared fields hold: a row for each value (arrays have several).
-fields = sa.Table(
-    "lc_memory_fields",
-    metadata,
-    sa.Column("index_id", sa.Integer, nullable=False),
-    sa.Column("namespace", _NAME, nullable=False),
-    sa.Column("sort_key", _BYTES, nullable=False),
-    sa.Column(
-        "record_id",
-        _NUMBER,
-        sa.ForeignKey(records.c.id, ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
-    sa.PrimaryKeyConstraint("index_id", "namespace", "sort_key", "record_id"),
-    sqlite_with_rowid=False,
-)
-
-#: One row: the version of these tables, and how often an index was declared.
-schema = sa.Table(
-    "lc_memory_schema",
-    metadata,
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False),
-)
-
 
 def _create(dialect: sa.Dialect) -> list[str]:
-    statements: list[str] = []
-    for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)))
-        statements += [
-            str(CreateIndex(index).compile(dialect=dialect))
-            for index in sorted(table.indexes, key=lambda index: str(index.name))
-        ]
-    return statements
+    from lc_memory.stores import tables
+
+    return tables.create(dialect)
+
+
+def _index_again(dialect: sa.Dialect) -> list[str]:
+    """The entries of declared indexes hold more: who opens it with the index makes it anew."""
+    return ["DELETE FROM lc_memory_fields", "DELETE FROM lc_memory_indexes"]
 
 
 #: One entry a version, oldest first: the statements that lead to it. Never change an old one.
-MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create,)
+MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create, _index_again)
 
 VERSION: Final = len(MIGRATIONS)
 

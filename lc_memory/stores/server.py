@@ -134,6 +134,23 @@ class ServerDatabase(Database):
         assert isinstance(session, ServerSession)
         return session.generation()
 
+    #: The statement that rewrites a table without what was deleted.
+    rewriting: str
+
+    def scrub(self) -> bool:
+        def rewrite(connection: Any) -> bool:
+            session = ServerSession(connection)
+            tables = session.select(
+                "SELECT table_name FROM information_schema.tables "
+                f"WHERE table_schema = {self.current_schema} AND table_name LIKE ?",
+                ["lc\\_memory\\_%"],
+            )
+            for (name,) in tables:
+                session.run(f'{self.rewriting} "{name}"')
+            return True
+
+        return self._surviving(rewrite)
+
     def close(self) -> None:
         self._open = False
         self.engine.dispose()

@@ -18,7 +18,7 @@ from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
-from lc_memory.rows import Row, Step
+from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
@@ -32,7 +32,13 @@ from lc_memory.stores.sql_batch import (
     row_of,
     under,
 )
-from lc_memory.stores.sql_filters import best_ranges, only_of
+from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
+
+#: The entries of an index in a namespace; none, if it does not tell all of one of its records.
+_WALKED: Final = (
+    "f.index_id = ? AND f.namespace = ? AND NOT EXISTS (SELECT 1 FROM lc_memory_fields AS odd "
+    "WHERE odd.index_id = ? AND odd.namespace = ? AND odd.sort_key = ?)"
+)
 
 if TYPE_CHECKING:
     from lc_memory.search.asking import Progress
@@ -84,12 +90,11 @@ class SQLStore(Store):
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
 
     def find(self, query: Query) -> Page:
-        if query.sort.attribute is None:  # by a field: Python sorts
-            rows = self._select(query, None, None, 0)
-            return page_of((row.record() for row in rows), query)
+        if query.sort.attribute is None:
+            return self._walked(query) or self._sorted(query)
         after = None if query.cursor is None else read_cursor(query.sort, query.cursor)
         if query.node is not None and query.limit is not None:
-            return cut(self._pull(query, after), query)
+            return cut(self._pull(query, after)[query.offset :], query)
         if query.node is not None:
             records = [row.record() for row in self._select(query, after, None, 0)]
             matches = [record for record in records if query.node.matches(record.value)]
@@ -98,30 +103,61 @@ class SQLStore(Store):
         rows = self._select(query, after, limit, query.offset)
         return cut([row.record() for row in rows], query)
 
-    def _pull(self, query: Query, after: Position | None) -> list[Record]:
-        """With a filter that Python decides, candidates are pulled until the page is full."""
+    def _sorted(self, query: Query) -> Page:
+        """By a field: Python sorts all candidates."""
+        rows = self._select(query, None, None, 0)
+        return page_of((row.record() for row in rows), query)
+
+    def _walked(self, query: Query) -> Page | None:
+        """By an indexed field: along its index. None if there is no such index, if another is
+        the better way, or where an index does not tell all."""
+        walk, path = self._usable(query), query.sort.path
+        if path not in walk or query.limit is None:
+            return None
+        ranges = best_ranges(query.node, list(walk))
+        if ranges is not None and (ranges.only is None if ranges.path == path else ranges.cost < 4):
+            return None
+        after = None if query.cursor is None else read_cursor(query.sort, query.cursor)
+        found = self._pull(query, after, walk[path])
+        return cut(found[query.offset :], query) if found else None
+
+    def _pull(self, query: Query, after: Position | None, walk: int | None = None) -> list[Record]:
+        """The first matches for an offset and a page, and one more. As Python decides what
+        matches, candidates are pulled until they are full.
+
+        With the index to ``walk``, nothing means nothing: it may not have told all.
+        """
         assert query.limit is not None
         wanted = query.offset + query.limit + 1
         found: list[Record] = []
         size = wanted
         while True:
-            rows = self._select(query, after, size, 0)
+            rows = self._select(query, after, size, 0, walk)
             records = [row.record() for row in rows]
-            assert query.node is not None
-            found += [record for record in records if query.node.matches(record.value)]
+            node = query.node
+            found += [r for r in records if node is None or node.matches(r.value)]
+            if walk is not None and not rows:
+                return []
             if len(rows) < size or len(found) >= wanted:
-                return found[query.offset : wanted]
+                return found[:wanted]
             after = position(records[-1], query.sort)
             size = min(size * 4, 5000)
 
     def _select(
-        self, query: Query, after: Position | None, limit: int | None, offset: int
+        self,
+        query: Query,
+        after: Position | None,
+        limit: int | None,
+        offset: int,
+        walk: int | None = None,
     ) -> list[Row]:
-        source, conditions, parameters = self._candidates(query)
+        source, conditions, parameters = self._candidates(query, walk)
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
         if order.attribute in ("created_at", "updated_at"):
             columns = {f"r.{order.attribute}": "first"} | columns
+        if walk is not None:
+            columns = {"f.sort_key": "first"} | columns
         if query.exact:  # the namespace is one: leave it out, and the index gives the order
             del columns["r.namespace"]
         if after is not None:
@@ -133,7 +169,7 @@ class SQLStore(Store):
             conditions.append(beyond)
             parameters += bounds
         sql = f"SELECT {COLUMNS} FROM {source} WHERE {' AND '.join(conditions)}"
-        if order.attribute is not None:
+        if order.attribute is not None or walk is not None:
             direction = " DESC" if order.descending else ""
             sql += f" ORDER BY {', '.join(column + direction for column in columns)}"
         if limit is not None or offset:
@@ -141,24 +177,41 @@ class SQLStore(Store):
             parameters += [_ALL if limit is None else limit, offset]
         return [row_of(found) for found in self._db.select(sql, parameters)]
 
-    def _candidates(self, query: Query) -> tuple[str, list[str], list[Any]]:
-        """Where the candidates of a query come from: a source, conditions and parameters."""
-        source = "lc_memory_records AS r"
-        condition, parameters = under(query.prefix, query.exact)
-        conditions = [condition]
-        usable = {
+    def _usable(self, query: Query) -> dict[tuple[str, ...], int]:
+        """The numbers of the indexes that hold all of the query's records, by path."""
+        return {
             index.path: number
             for index, number in self._indexes.items()
             if query.exact and index.covers(query.prefix)
         }
+
+    def _candidates(
+        self, query: Query, walk: int | None = None
+    ) -> tuple[str, list[str], list[Any]]:
+        """Where the candidates of a query come from: a source, conditions and parameters. With
+        the index to ``walk``, its entries are ``f``, one for each record."""
+        source = "lc_memory_records AS r"
+        condition, parameters = under(query.prefix, query.exact)
+        conditions = [condition]
+        usable = self._usable(query)
         filtered = self._db.condition(query.node)
         ranges = best_ranges(query.node, list(usable))
-        if ranges is not None:
+        # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
+        if walk is not None:
+            source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
+            place = [walk, write_namespace(query.prefix)]
+            conditions[:0] = ["r.id = f.record_id", _WALKED]
+            parameters[:0] = [*place, *place, ODD_KEY]
+            if ranges is not None and ranges.path == query.sort.path and ranges.only:
+                conditions.append("f.sort_key BETWEEN ? AND ?")
+                parameters += ranges.only
+        elif ranges is not None:
             condition, keys = ranges.condition("sort_key")
             keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
-            # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
+            low, high = ranges.ranges[0]
+            once = len(ranges.ranges) == 1 and low == high  # no record is there twice
             source = (
-                "(SELECT DISTINCT record_id FROM lc_memory_fields "
+                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM lc_memory_fields "
                 f"WHERE index_id = ? AND namespace = ? AND {condition}) AS f "
                 "CROSS JOIN lc_memory_records AS r"
             )
@@ -220,7 +273,7 @@ class SQLStore(Store):
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        return outcome(self.write_many([ops])[0])
+        return outcome(self._committer.run([prepare(ops)])[0])
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         return write_together(self._committer, batches)
@@ -231,16 +284,12 @@ class SQLStore(Store):
             return [self._db.transact(lambda session: self._apply(session, batches[0]))]
 
         def work(session: Session) -> list[Outcome]:
-            outcomes: list[Outcome] = []
-            for steps in batches:
-                session.run("SAVEPOINT batch")
-                try:
-                    outcomes.append(self._apply(session, steps))
-                except LCMemoryError as error:
-                    session.run("ROLLBACK TO SAVEPOINT batch")
-                    outcomes.append(error)
-                session.run("RELEASE SAVEPOINT batch")
-            return outcomes
+            # As if they were one, as long as none is refused.
+            together = self._attempt(session, [step for steps in batches for step in steps])
+            if isinstance(together, Exception):
+                return [self._attempt(session, steps) for steps in batches]
+            results = iter(together)
+            return [[next(results) for _ in steps] for steps in batches]
 
         try:
             return self._db.transact(work)
@@ -254,6 +303,18 @@ class SQLStore(Store):
             return self._db.transact(lambda session: self._apply(session, steps))
         except LCMemoryError as error:
             return error
+
+    def _attempt(self, session: Session, steps: list[Step]) -> Outcome:
+        """Apply the steps, or none of them; what they gave, or what refused them."""
+        session.run("SAVEPOINT batch")
+        result: Outcome
+        try:
+            result = self._apply(session, steps)
+        except LCMemoryError as error:
+            session.run("ROLLBACK TO SAVEPOINT batch")
+            result = error
+        session.run("RELEASE SAVEPOINT batch")
+        return result
 
     def _apply(self, session: Session, steps: list[Step]) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
@@ -269,6 +330,9 @@ class SQLStore(Store):
             return count
 
         return self._db.transact(work)
+
+    def scrub(self) -> bool:
+        return self._db.scrub()
 
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())

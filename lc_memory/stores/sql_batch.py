@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from lc_memory import values
-from lc_memory.filters import reach
-from lc_memory.records import Clear, Delete, Id, Limits, Namespace, Put, Record, Touch
+from lc_memory.records import ABSENT, Clear, Delete, Id, Limits, Namespace, Put, Record, Touch
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Index
 from lc_memory.stores.database import Database, Session
@@ -62,40 +60,55 @@ class Batch:
 
     def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
         """Carry out the steps in order, and write what becomes of the rows."""
-        if len(steps) > 1 and self._database.tells_duplicates and _all_puts(steps):
+        if self._database.tells_duplicates and _all_creating(steps):
             results = self._all_new(steps, tick, now)
             if results is not None:
                 return results
         ids = sorted({step.id for step in steps if step.key is not None})
         # Only what gives a record back needs its value.
         whole = any(isinstance(step.op, Delete | Touch) for step in steps)
-        self._rows = load(self._session.select, self._database, ids, whole, lock=True)
-        self._stored = set(self._rows)
+        if ids:
+            self._rows = load(self._session.select, self._database, ids, whole, lock=True)
+            self._stored = set(self._rows)
         results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
         self._flush()
         return results
 
     def _all_new(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None] | None:
-        """Carry out plain Puts as if none of them were there yet; None if one is."""
+        """Carry out Puts as if none of them were there yet; None if one is."""
         settled = [settle(step, None, tick + i, now) for i, step in enumerate(steps)]
         rows = [row for row, _ in settled if row is not None]
-        self._session.run("SAVEPOINT fresh")
-        try:
-            self._run(_INSERT, [(write_namespace(row[0]), *row[1:]) for row in rows])
-        except self._database.duplicate:
-            self._session.run("ROLLBACK TO SAVEPOINT fresh")
+        new = [(write_namespace(row[0]), *row[1:]) for row in rows]
+        if not self._inserted(new):
             return None
-        finally:
-            self._session.run("RELEASE SAVEPOINT fresh")
         self._index(rows)
         return [record for _, record in settled]
+
+    def _inserted(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Insert the rows; or, if one of them is there already, none and False."""
+        if len(rows) == 1:  # one statement needs no savepoint
+            try:
+                self._session.run(_INSERT, rows[0])
+            except self._database.duplicate:
+                return False
+            return True
+        self._session.run("SAVEPOINT fresh")
+        try:
+            self._session.run_many(_INSERT, rows)
+        except self._database.duplicate:
+            self._session.run("ROLLBACK TO SAVEPOINT fresh")
+            return False
+        finally:
+            self._session.run("RELEASE SAVEPOINT fresh")
+        return True
 
     def _step(self, step: Step, tick: int, now: int) -> Record | None:
         if isinstance(step.op, Clear):
             self._clear(step.namespace)
             return None
         if step.key is None:
-            step = replace(step, key=self._next_key(step.namespace))
+            key = self._next_key(step.namespace)
+            step = Step(step.op, step.namespace, key, step.text, step.value, step.expires)
         else:
             self._last.pop(step.namespace, None)
         held = self._rows.get(step.id)
@@ -161,8 +174,9 @@ class Batch:
             self._session.run_many(sql, rows)
 
 
-def _all_puts(steps: Sequence[Step]) -> bool:
-    return all(type(step.op) is Put and step.op.replacing is None for step in steps)
+def _all_creating(steps: Sequence[Step]) -> bool:
+    """Whether all of them mean the same where nothing is stored yet: a new record."""
+    return all(type(step.op) is Put and step.op.replacing in (None, ABSENT) for step in steps)
 
 
 def build_index(session: Session, index: Index) -> int:
@@ -251,5 +265,5 @@ def entries(row: Row, indexes: dict[Index, int]) -> Iterator[tuple[Any, ...]]:
     if covering:
         value = values.decode(row.text)
         for index, number in covering:
-            for key in index_keys(value, index.path, list(reach(value, index.path))):
+            for key in index_keys(value, index.path):
                 yield number, key, *name_of((row.namespace, row.key))

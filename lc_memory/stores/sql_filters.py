@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from lc_memory import values
 from lc_memory.filters import (
+    MISSING,
     And,
     Compare,
     Elements,
@@ -26,6 +27,8 @@ from lc_memory.filters import (
     Size,
     Test,
     Where,
+    reach,
+    straight,
 )
 from lc_memory.stores.schema import INDEXED_BYTES
 
@@ -173,6 +176,12 @@ class Ranges:
     ranges: tuple[tuple[bytes, bytes], ...]
     cost: int  # 1: one value, 2: some values, 3: between two, 4: above or below one
 
+    @property
+    def only(self) -> tuple[bytes, bytes] | None:
+        """The one range that there is, where no value is odd."""
+        ranges = [one for one in self.ranges if one != (ODD_KEY, ODD_KEY)]
+        return ranges[0] if len(ranges) == 1 else None
+
     def condition(self, column: str) -> Sql:
         parts: list[Sql] = []
         for low, high in self.ranges:
@@ -183,26 +192,27 @@ class Ranges:
         return joined(" OR ", parts)
 
 
-#: The sort key of "there is an array at this path": a range with two ends must let arrays
-#: through, whose elements may lie on different sides.
-ARRAY_KEY: Final = b"\xf0"
+#: The sort key of "here the index does not tell all": an array, whose elements stand in it too and
+#: may lie on both sides of a range, or a value whose key was cut.
+ODD_KEY: Final = b"\xf0"
 
 
-def index_keys(document: Any, path: Path, found: Any) -> set[bytes]:
-    """The keys under which a document stands in the index of a field; ``found`` are the values
-    at the path."""
-    keys: set[bytes] = set()
-    several = False
-    for value in found:
-        elements = value if type(value) is list else [value]
-        several = several or type(value) is list
-        keys.update(
-            values.sort_key(item)[:INDEXED_BYTES]
-            for item in elements
-            if isinstance(item, (str, int, float, bytes, datetime))
-        )
-    if several or len(keys) > 1:
-        keys.add(ARRAY_KEY)
+def index_keys(document: Any, path: Path) -> set[bytes]:
+    """The keys under which a document stands in the index of a field: that of its place in the
+    order by this field, and those of the values in arrays there."""
+    value = straight(document, path)
+    place = b"" if value is MISSING else values.sort_key(value)
+    keys = {place[:INDEXED_BYTES]}
+    if value is MISSING or type(value) is list:
+        for found in reach(document, path):
+            elements = found if type(found) is list else [found]
+            keys.update(
+                values.sort_key(item)[:INDEXED_BYTES]
+                for item in elements
+                if isinstance(item, (str, int, float, bytes, datetime))
+            )
+    if len(keys) > 1 or type(value) is list or len(place) > INDEXED_BYTES:
+        keys.add(ODD_KEY)
     return keys
 
 
@@ -253,7 +263,7 @@ def _two_sided(flat: Sequence[Where]) -> list[Ranges]:
             if path == other and above.operator[0] == "g" and below.operator[0] == "l":
                 low, _ = _span(above.operator, above.operand)
                 _, high = _span(below.operator, below.operand)
-                options.append(Ranges(path, ((low, high), (ARRAY_KEY, ARRAY_KEY)), 3))
+                options.append(Ranges(path, ((low, high), (ODD_KEY, ODD_KEY)), 3))
     return options
 
 

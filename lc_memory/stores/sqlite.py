@@ -34,6 +34,7 @@ from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 
 T = TypeVar("T")
 
+_NOTHING: Final = contextlib.nullcontext()
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -106,17 +107,23 @@ class SQLite(Database):
             return connection.execute(sql, parameters).fetchall()
 
     def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
-        with self._writing, self._connection(writing=True) as connection:
-            self._begin(connection)
+        with self._writing, self._alone or _NOTHING:
+            if not self._open:
+                raise closed("store")
             try:
-                result = work(_Session(connection))
-                connection.execute("COMMIT")
-                return result
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                raise
+                connection = self._writing_connection()
+                self._begin(connection)
+                try:
+                    result = work(_Session(connection))
+                    connection.execute("COMMIT")
+                    return result
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
+                        if connection.in_transaction:
+                            connection.execute("ROLLBACK")
+                    raise
+            except (sqlite3.Error, sa.exc.DBAPIError) as error:
+                raise self._translated(error) from error
 
     def migrate(self) -> None:
         """Create or upgrade the tables, under the write lock."""
@@ -146,6 +153,20 @@ class SQLite(Database):
         source = f"(VALUES {marks}) AS w CROSS JOIN lc_memory_records AS r"
         return source, 'r.namespace = w.column1 AND r."key" = w.column2', names
 
+    def scrub(self) -> bool:
+        """Rewrite the file without free pages, and empty the WAL. False: others were reading."""
+        texts = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%fts5%'"
+        with self._writing, self._connection(writing=True) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+            try:
+                for (name,) in connection.execute(texts).fetchall():  # they keep deleted words
+                    connection.execute(f'INSERT INTO "{name}" ("{name}") VALUES (\'optimize\')')
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")  # see _begin
+
     def close(self) -> None:
         with self._writing:
             self._open = False
@@ -165,30 +186,27 @@ class SQLite(Database):
             return found
 
     @contextlib.contextmanager
-    def _connection(self, writing: bool = False) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         if not self._open:
             raise closed("store")
-        with self._alone or contextlib.nullcontext():
+        with self._alone or _NOTHING:
             try:
-                taken = self._take(writing)
+                try:
+                    taken = self._idle.pop()
+                except IndexError:
+                    taken = self._connect()
                 try:
                     yield taken[1]
                 finally:
-                    if not writing:
-                        self._release(taken)
+                    self._release(taken)
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
-    def _take(self, writing: bool) -> _Connection:
-        if writing:
-            if self._writer is None:
-                self._writer = self._connect()
-                self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _begin
-            return self._writer
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._connect()
+    def _writing_connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._writer = self._connect()
+            self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _begin
+        return self._writer[1]
 
     def _connect(self) -> _Connection:
         pooled = self.engine.raw_connection()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,59 @@ class PropertyContract:
                 self._filters(Path(folder), documents, filters)
 
         compare()
+
+    def test_every_order_is_the_references(self) -> None:
+        """By a field with an index, page by page."""
+        plain = st.one_of(SCALARS, st.sampled_from([1, 2, {}, {"b": 1}, {"b": "x"}]))
+        odd = st.sampled_from(["x" * 300, "x" * 300 + "y", [2, 1], [], [{"b": 2}]])
+        mixed = st.booleans().flatmap(lambda rare: odd if rare else plain)  # as many of each
+
+        def some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+            document = st.fixed_dictionaries({"c": st.integers(0, 3)}, optional={"a": values})
+            return st.lists(document, min_size=1, max_size=12)
+
+        @settings(
+            max_examples=self.examples,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            documents=some(plain) | some(mixed),
+            questions=st.lists(
+                st.tuples(
+                    st.one_of(
+                        st.none(),
+                        _conditions(st.just({"a": 1})).map(lambda one: {"a": one}),
+                        st.sampled_from([{"c": {"$gte": 1}}, {"a.b": {"$lt": "y"}, "c": 2}]),
+                    ),
+                    st.sampled_from(["a", "-a", "-a.b", "c"]),
+                ),
+                min_size=2,
+                max_size=6,
+            ),
+            size=st.integers(1, 5),
+        )
+        def compare(documents: list[Any], questions: list[Any], size: int) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._orders(Path(folder), documents, questions, size)
+
+        compare()
+
+    def _orders(self, folder: Path, documents: list[Any], questions: list[Any], size: int) -> None:
+        indexed = [Index.of(("i",), path) for path in ("a", "a.b", "c")]
+        with self.open_store(folder) as store:
+            options = {"indexes": indexed} if store.capabilities.indexes else {}
+        with self.open_store(folder, **options) as store, MemoryStore() as model:
+            puts = [Put(("i",), f"{i}", document) for i, document in enumerate(documents)]
+            store.write(puts)
+            model.write(puts)
+            for filter, order in questions:
+                query = Query(("i",), filter, order, exact=True)
+                right = [record.key for record in model.find(query).records]
+                paged = [record.key for record in store.records(query, size)]
+                assert paged == right, (filter, order, documents)
+                page = store.find(replace(query, limit=size, offset=1))
+                assert [record.key for record in page.records] == right[1 : size + 1]
 
     def _compare(self, folder: Path, history: list[Any], questions: list[Any]) -> None:
         clock = FakeClock()

@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from lc_memory.errors import (
 )
 from lc_memory.log import Log
 from lc_memory.records import Append, Put, Query
+from lc_memory.store import Index
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.sql import SQLStore
 from tests.crash import kill_writers
@@ -195,8 +197,6 @@ def test_a_new_file_is_its_owners_alone_and_durable(tmp_path: Path) -> None:
 
 def test_an_indexed_filter_does_not_scan(tmp_path: Path) -> None:
     """The plan goes through the field's index, whatever else there is to choose."""
-    from lc_memory.store import Index
-
     index = Index.of(("docs",), "timestamp")
     with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
         query = Query(("docs",), {"timestamp": {"$gte": "2024"}}, limit=10, exact=True)
@@ -209,3 +209,41 @@ def test_an_indexed_filter_does_not_scan(tmp_path: Path) -> None:
         assert "lc_memory_fields USING PRIMARY KEY (index_id=? AND namespace=? AND sort_k" in steps
         assert "SEARCH r USING INTEGER PRIMARY KEY" in steps
         assert "SCAN lc_memory_records" not in steps
+
+
+def test_an_order_by_an_indexed_field_reads_one_page(tmp_path: Path) -> None:
+    """Along the index, a row for each record of the page: also within a range of the field."""
+    index = Index.of(("docs",), "timestamp")
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
+        store.write([Put(("docs",), f"{i:04}", {"timestamp": f"{i:04}"}) for i in range(1000)])
+        asked: list[list[object]] = []
+        select = store._db.select
+
+        def seen(sql: str, parameters: Sequence[object] = ()) -> list[object]:
+            asked.append(select(sql, parameters))
+            return asked[-1]
+
+        store._db.select = seen  # type: ignore[method-assign]
+        for filter in ({}, {"timestamp": {"$lt": "0500"}}, {"timestamp": {"$gte": "0100"}}):
+            query = Query(("docs",), filter, "-timestamp", limit=5, exact=True)
+            page = store.find(query)
+            last = 499 if "$lt" in str(filter) else 999
+            assert [r.key for r in page.records] == [f"{last - i:04}" for i in range(5)]
+            following = store.find(replace(query, cursor=page.cursor))
+            assert following.records[0].key == f"{last - 5:04}"
+        assert 30 <= sum(map(len, asked)) < 100
+
+
+def test_an_older_format_is_indexed_again(tmp_path: Path) -> None:
+    """An index of format 1 held nothing of records without the field."""
+    index = Index.of(("docs",), "n")
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
+        store.write([Put(("docs",), "a", {"n": 1}), Put(("docs",), "b", {})])
+    with sqlite3.connect(tmp_path / "m.db") as raw:
+        raw.execute("DELETE FROM lc_memory_fields WHERE sort_key = x''")
+        raw.execute("UPDATE lc_memory_schema SET version = 1")
+    raw.close()
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
+        query = Query(("docs",), order="n", limit=2, exact=True)
+        assert [record.key for record in store.find(query).records] == ["b", "a"]
+        assert store._db.select("SELECT version FROM lc_memory_schema") == [(2,)]

@@ -223,4 +223,6 @@ def test_it_stays_on_for_all_who_open_the_store(tmp_path: Path) -> None:
     with Memory(url, audit=False) as memory:
         memory.store_memory("notes", {"id": "2"})
     with open_store(url) as raw:
-        assert raw.count(Query(ENTRIES)) == 1
+        *_, last = raw.records(Query(ENTRIES, order="@created_at"))
+        assert raw.count(Query(ENTRIES)) == 2
+        assert last.value["detail"] == "audit turned off"
