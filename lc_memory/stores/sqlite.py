@@ -156,16 +156,12 @@ class SQLite(Database):
     def scrub(self) -> bool:
         """Rewrite the file without free pages, and empty the WAL. False: others were reading."""
         texts = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%fts5%'"
-        with self._writing, self._connection(writing=True) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
-            try:
-                for (name,) in connection.execute(texts).fetchall():  # they keep deleted words
-                    connection.execute(f'INSERT INTO "{name}" ("{name}") VALUES (\'optimize\')')
-                connection.execute("VACUUM")
-                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                return not busy
-            finally:
-                connection.execute("PRAGMA busy_timeout = 0")  # see _begin
+        with self._writing, self._connection() as connection:
+            for (name,) in connection.execute(texts).fetchall():  # they keep deleted words
+                connection.execute(f'INSERT INTO "{name}" ("{name}") VALUES (\'optimize\')')
+            connection.execute("VACUUM")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
 
     def close(self) -> None:
         with self._writing:
