@@ -86,12 +86,12 @@ class Finder:
     def _passage(self, record: Record) -> Passage | None:
         """What there is to find of a record, remembered for as long as the record is as it is."""
         seen = self._seen.get(record.id)
-        if seen is not None and seen[0] == record.version and seen[1] == record.created_at:
+        if seen is not None and seen[0] == record.version and seen[1] == record.updated_at:
             return seen[2]
         passage = passage_of(record)
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
-        self._seen[record.id] = record.version, record.created_at, passage
+        self._seen[record.id] = record.version, record.updated_at, passage
         return passage
 
 

@@ -89,7 +89,7 @@ class MemoryKeywords:
     def put(self, record: Record, *, anyway: bool = False) -> None:
         """Take note of a record, unless a later state of it is known."""
         with self._lock:
-            state, known = (record.created_at, record.version), self._marks.get(record.id)
+            state, known = (record.updated_at, record.version), self._marks.get(record.id)
             if anyway or known is None or state > known:
                 self._marks[record.id] = state
                 self._postings.put(record.id, tokens_of(record))

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
 def mark_of(record: Record) -> str:
     """Says which state of a record an index knows."""
-    return f"{record.version}-{values.micros(record.created_at)}"
+    return f"{record.version}-{values.micros(record.updated_at)}"
 
 
 class VectorIndex(Protocol):
