@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ from lc_memory.records import Id, Record
 from lc_memory.search.asking import Hit, Keywords, Search
 from lc_memory.search.ranking import (
     ARM,
+    LONGEST,
     Passage,
     Ranked,
     Rules,
@@ -19,7 +20,7 @@ from lc_memory.search.ranking import (
     why,
     without_names,
 )
-from lc_memory.search.texts import FACTS, neighbours, passage_of, place_of, token
+from lc_memory.search.texts import FACTS, THREADS, first_of, neighbours, passage_of, place_of, token
 from lc_memory.search.words import query_words
 from lc_memory.store import Store
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 #: Words of a question that are looked for; the rest of a very long one is left out.
 _MOST_WORDS: Final = 40
 #: Records whose passages are remembered between searches.
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 5000
 
 
 class Finder:
@@ -81,7 +82,12 @@ class Finder:
         ranked = rank(
             search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
         )
-        return [_hit(found, pool.records, search.text) for found in ranked[: search.limit]]
+        return [
+            _hit(
+                found, pool.records[found.passage.id], pool.passages[found.passage.id], search.text
+            )
+            for found in ranked[: search.limit]
+        ]
 
     def _passage(self, record: Record) -> Passage | None:
         """What there is to find of a record, remembered for as long as the record is as it is."""
@@ -91,7 +97,8 @@ class Finder:
         passage = passage_of(record)
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
-        self._seen[record.id] = record.version, record.updated_at, passage
+        if passage is None or len(passage.text) <= LONGEST:
+            self._seen[record.id] = record.version, record.updated_at, passage
         return passage
 
 
@@ -143,9 +150,11 @@ class _Pool:
 
 def _believed(record: Record, at: datetime, search: Search) -> bool:
     """Whether it was known at the time that is asked about (by default: still is)."""
-    if search.as_of is not None and at > search.as_of:
+    is_fact = place_of(record.namespace) == ("documents", FACTS)
+    since = at if is_fact or first_of(record.namespace) in THREADS else record.created_at
+    if search.as_of is not None and since > search.as_of:
         return False
-    if place_of(record.namespace) != ("documents", FACTS):
+    if not is_fact:
         return True
     until = record.value.get("valid_to")
     if not isinstance(until, datetime):
@@ -153,13 +162,6 @@ def _believed(record: Record, at: datetime, search: Search) -> bool:
     return search.as_of is not None and search.as_of < until
 
 
-def _hit(found: Ranked, records: Mapping[Id, Record], question: str) -> Hit:
-    passage = found.passage
-    return Hit(
-        records[passage.id],
-        passage.text,
-        found.score,
-        found.parts,
-        why(found, question),
-        passage.at,
-    )
+def _hit(found: Ranked, record: Record, passage: Passage, question: str) -> Hit:
+    reason = why(found, question)
+    return Hit(record, passage.text, found.score, found.parts, reason, passage.at)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from lc_memory import values
 from lc_memory.errors import Conflict
 from lc_memory.records import (
     Append,
@@ -24,6 +25,7 @@ from lc_memory.records import (
 )
 from lc_memory.search.asking import Progress, Scope
 from lc_memory.search.following import Follower
+from lc_memory.search.ranking import LONGEST
 from lc_memory.search.texts import is_searched, passage_of
 from lc_memory.search.vectors import Entry, VectorIndex, mark_of
 from lc_memory.store import Store
@@ -61,6 +63,7 @@ class Meaning:
         self._me = uuid.uuid4().hex
         self._noted: set[Namespace] = set()
         self._behind: set[Id] = set()
+        self._under_way: dict[Id, int] = {}  # the latest state of each that is being embedded
         self._fresh = False
         self._follower = Follower(store, every)
 
@@ -151,15 +154,25 @@ class Meaning:
         if without:
             self._index.remove(without)
         texts = [(record, passage.text) for record, passage in passages if passage is not None]
-        while texts:
-            part, texts = texts[:_PAGE], texts[_PAGE:]
-            vectors = self.embeddings.embed_documents([text for _, text in part])
-            self._index.put(
-                [
+        with self._lock:
+            for record, _ in texts:
+                self._under_way[record.id] = max(_state(record), self._under_way.get(record.id, 0))
+        try:
+            for start in range(0, len(texts), _PAGE):
+                part = texts[start : start + _PAGE]
+                vectors = self.embeddings.embed_documents([text[:LONGEST] for _, text in part])
+                entries = [
                     Entry(record.id, mark_of(record), np.asarray(vector, dtype=np.float32))
                     for (record, _), vector in zip(part, vectors, strict=True)
+                    # Of two writers of one record, the one who is slower must not win.
+                    if self._under_way.get(record.id, 0) <= _state(record)
                 ]
-            )
+                self._index.put(entries)
+        finally:
+            with self._lock:
+                for record, _ in texts:
+                    if self._under_way.get(record.id) == _state(record):
+                        del self._under_way[record.id]
 
     def catch_up(self) -> None:
         """Make up for what was missed: by a crash, a failure, or in another process."""
@@ -272,6 +285,10 @@ def _space(op: Op) -> Namespace | None:
         space = op.record.namespace if isinstance(op, Restore) else op.namespace
         return space if is_searched(space) else None
     return None
+
+
+def _state(record: Record) -> int:
+    return values.micros(record.updated_at)
 
 
 def _under(id: Id, prefix: Namespace) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
 from math import log
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How many of each arm's best are fused.
 ARM: Final = 100
+#: How much of a long text is ranked by, in characters.
+LONGEST: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,14 @@ def rarity(total: int, counts: Mapping[str, int]) -> Rarity:
     return of
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=5000)
 def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
     """How often which word stands in the texts, and how many words they are."""
     found = [word for text in texts if text for word in words(text)]
     return dict(Counter(found)), len(found)
 
 
-_tells_when = lru_cache(maxsize=20_000)(tells_when)
+_tells_when = lru_cache(maxsize=5000)(tells_when)
 
 
 def _bm25(
@@ -172,6 +174,9 @@ def rank(
 ) -> list[Ranked]:
     """The passages, best first. ``vector`` is the question's, without names; ``vectors`` are
     those of the passages, by id."""
+    passages = [
+        p if len(p.text) <= LONGEST else replace(p, text=p.text[:LONGEST]) for p in passages
+    ]
     names = names_in(passages)
     before = _before(passages)
     arms: dict[str, list[float]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,22 @@ def test_times_bound_what_is_recalled(recalling: Memory) -> None:
     assert sorted(texts(recalling, "peanuts", as_of=since)) == ["peanuts 0", "peanuts 1"]
 
 
+def test_documents_are_known_since_they_were_stored_whatever_date_they_bear(
+    recalling: Memory,
+) -> None:
+    recalling.store_memory("notes", {"text": "peanuts for the party", "date": "2999-12-24"})
+    now = datetime.now(UTC) + timedelta(minutes=1)
+    assert len(recalling.recall("peanuts", as_of=now)) == 1
+    assert recalling.recall("peanuts", as_of=now - timedelta(days=1)) == []
+    assert recalling.recall("peanuts", until=now) == []
+
+
+def test_long_texts_come_back_whole(recalling: Memory) -> None:
+    long = "peanuts " + "and so on " * 5000
+    recalling.store_memory("notes", {"text": long})
+    assert texts(recalling, "peanuts") == [long]
+
+
 def test_namespaces_bound_where(recalling: Memory) -> None:
     recalling.store_memory("notes", {"text": "peanuts in notes"})
     recalling.store_memory("notes-old", {"text": "peanuts in old notes"})
@@ -242,6 +259,17 @@ def test_another_process_without_recall_keeps_a_databases_index(memory_url: str)
         assert texts(memory, "umbrella") == ["umbrella from elsewhere"]
         plain.delete_memory("notes")
         assert texts(memory, "umbrella") == []
+
+
+def test_a_sqlite_without_its_text_search_is_searched_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lc_memory.stores.sql_words.there", lambda database: False)
+    with Memory(f"sqlite:///{tmp_path}/memory.db", recall=True) as memory:
+        memory.store_memory("notes", {"id": "1", "text": "peanuts"})
+        assert texts(memory, "peanut") == ["peanuts"]
+        memory.delete_memory("notes")
+        assert texts(memory, "peanut") == []
 
 
 def test_without_recall_nothing_is_kept_and_the_error_says_what_to_do(memory: Memory) -> None:
