@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from lc_memory.audit import AuditEntry as AuditEntry
     from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
+    from lc_memory.errors import BackupKeyError as BackupKeyError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import DrillFailed as DrillFailed
     from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from lc_memory.errors import InvalidQuery as InvalidQuery
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
+    from lc_memory.errors import LearningFailed as LearningFailed
     from lc_memory.errors import LinkedRecord as LinkedRecord
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
     from lc_memory.errors import NewerFormat as NewerFormat
+    from lc_memory.errors import SnapshotLost as SnapshotLost
     from lc_memory.errors import StoreClosed as StoreClosed
     from lc_memory.errors import StoreError as StoreError
     from lc_memory.errors import StoreFull as StoreFull
@@ -49,10 +53,12 @@ if TYPE_CHECKING:
     from lc_memory.langchain.context import MemoryContext as MemoryContext
     from lc_memory.langchain.key_value import KeyValueStore as KeyValueStore
     from lc_memory.langchain.middleware import MemoryMiddleware as MemoryMiddleware
+    from lc_memory.langchain.retriever import MemoryRetriever as MemoryRetriever
     from lc_memory.langchain.store import LangGraphStore as LangGraphStore
     from lc_memory.langchain.summary import Summary as Summary
     from lc_memory.langchain.tools import memory_tools as memory_tools
     from lc_memory.langchain.window import window as window
+    from lc_memory.learning import Learned as Learned
     from lc_memory.log import Log as Log
     from lc_memory.memory import Memory as Memory
     from lc_memory.openai_agents import AgentSession as AgentSession
@@ -78,6 +84,9 @@ if TYPE_CHECKING:
     from lc_memory.schemas import Conversation as Conversation
     from lc_memory.schemas import LearningProgress as LearningProgress
     from lc_memory.schemas import UserProfile as UserProfile
+    from lc_memory.search.asking import Hit as Hit
+    from lc_memory.search.ranking import Rules as Rules
+    from lc_memory.search.recall import Recall as Recall
     from lc_memory.store import Capabilities as Capabilities
     from lc_memory.store import Index as Index
     from lc_memory.store import Store as Store
@@ -112,12 +121,17 @@ _HOMES = {
     "lc_memory.langchain.context": "MemoryContext",
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
+    "lc_memory.langchain.retriever": "MemoryRetriever",
+    "lc_memory.learning": "Learned",
+    "lc_memory.search.asking": "Hit",
+    "lc_memory.search.ranking": "Rules",
+    "lc_memory.search.recall": "Recall",
     "lc_memory.errors": (
-        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidDocument "
-        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
-        "LinkedRecord MemoryNotFound MigrationError "
-        "MissingExtra NewerFormat StoreClosed StoreError StoreFull StoreReadOnly "
-        "StoreUnavailable UnknownStorage Unsupported WrongKey"
+        "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
+        "InvalidDocument InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue "
+        "LCMemoryError LearningFailed LinkedRecord MemoryNotFound MigrationError MissingExtra "
+        "NewerFormat SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
+        "UnknownStorage Unsupported WrongKey"
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -131,6 +145,7 @@ __all__ = [
     "AsyncStore",
     "AuditEntry",
     "BackupError",
+    "BackupKeyError",
     "Capabilities",
     "ChatHistory",
     "Checkpointer",
@@ -140,8 +155,10 @@ __all__ = [
     "Conversation",
     "CorruptStore",
     "Delete",
+    "DrillFailed",
     "Expect",
     "Grant",
+    "Hit",
     "Index",
     "InvalidDocument",
     "InvalidFilter",
@@ -154,6 +171,8 @@ __all__ = [
     "LCMemoryError",
     "LLMCache",
     "LangGraphStore",
+    "Learned",
+    "LearningFailed",
     "LearningProgress",
     "Limits",
     "LinkedRecord",
@@ -162,6 +181,7 @@ __all__ = [
     "MemoryContext",
     "MemoryMiddleware",
     "MemoryNotFound",
+    "MemoryRetriever",
     "MigrationError",
     "MissingExtra",
     "NewerFormat",
@@ -170,8 +190,11 @@ __all__ = [
     "Page",
     "Put",
     "Query",
+    "Recall",
     "Record",
     "Restore",
+    "Rules",
+    "SnapshotLost",
     "Store",
     "StoreClosed",
     "StoreError",

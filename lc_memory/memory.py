@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,6 +15,7 @@ from lc_memory.aio import AsyncStore
 from lc_memory.documents import Documents, Filter, document_key, user_scope
 from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
+from lc_memory.recalling import Recalling
 from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
     from lc_memory.access import Access, Grant
     from lc_memory.audit import Audit
     from lc_memory.jobs.backup import Backup
+    from lc_memory.jobs.backups import Backups
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.jobs.move import Move
+    from lc_memory.jobs.retention import Keep
+    from lc_memory.jobs.schedule import Schedule
     from lc_memory.keys import Source
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
@@ -38,11 +44,14 @@ if TYPE_CHECKING:
     from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
+    from lc_memory.search.recall import Recall
 
 T = TypeVar("T")
 
+_MAKING = threading.Lock()
 
-class Memory(Upkeep):
+
+class Memory(Recalling, Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -59,6 +68,8 @@ class Memory(Upkeep):
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param recall: True keeps an index of words for :meth:`recall`; a
+        :class:`~lc_memory.search.recall.Recall` also one of meaning. None: nothing is paid for.
     :param schemas: pydantic models by collection, as for :meth:`register`.
     :param relations: what becomes of links when an end is deleted, by relation, as for
         :meth:`relation`.
@@ -84,6 +95,7 @@ class Memory(Upkeep):
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        recall: Recall | bool | None = None,
         schemas: Mapping[str, type[BaseModel]] | None = None,
         relations: Mapping[str, OnDelete] | None = None,
         encryption_key: Source | list[Source] | None = None,
@@ -114,6 +126,7 @@ class Memory(Upkeep):
                 admins=admins,
                 audit=audit,
                 indexes=declared,
+                recall=recall,
                 schemas=schemas,
                 relations=relations,
             )
@@ -135,6 +148,7 @@ class Memory(Upkeep):
         self.scope = () if user is None else user_scope(user)
         self.backend = self._layers.handle(principal)
         self.bridge = self.bridge.over(self.backend)
+        self._backups: Backups | None = None
         self._documents = Documents(self.backend, self.scope, user, self._identity)
 
     def _bound(self, principal: str | None, user: str | None) -> Memory:
@@ -218,8 +232,9 @@ class Memory(Upkeep):
         """All documents that match, the most recently stored first.
 
         ``order_by`` sorts by a field instead: ``"timestamp"``, ``"-profile.age"`` for
-        descending, ``"@created_at"`` for the record's own times. ``query=`` (search by words and
-        meaning) is not there yet and raises Unsupported.
+        descending, ``"@created_at"`` for the record's own times. With ``query=`` those come first
+        that are most like it (at most 100 without a limit); that wants ``recall=``, see
+        :meth:`recall`.
         """
         return self._documents.search(name, filter, query, order_by, limit)
 
@@ -286,30 +301,66 @@ class Memory(Upkeep):
 
     # -- backup ----------------------------------------------------------------------------
 
-    def backup_data(self, path: str | os.PathLike[str]) -> Backup:
-        """Write everything to one checksummed file (see :mod:`lc_memory.jobs.backup`)."""
-        from lc_memory.jobs.backup import backup
+    @property
+    def backups(self) -> Backups:
+        """The backups of this memory: made, listed, verified, tried out, on a schedule."""
+        with _MAKING:
+            if self._backups is None:
+                from lc_memory.jobs.backups import Backups
+                from lc_memory.jobs.rights import Rights
 
-        self._layers.require(self.principal, "read", self.scope)
-        made = backup(self._layers.store, path, self.scope)
-        self._layers.tell(self.principal, "backup", self.scope, detail=f"{made.count} records")
-        return made
+                self._backups = Backups(
+                    self._layers.store, self.scope, Rights(self._layers, self.principal)
+                )
+            return self._backups
 
-    def restore_data(self, path: str | os.PathLike[str]) -> int:
+    def backup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
+        """Write everything, as of one moment, to one checksummed file (mode 0600).
+
+        ``backup.json`` is a JSON document for a person to read, ``backup.jsonl`` lines; ``.gz``
+        or ``.zst`` at the end compresses. A URL such as ``s3://bucket/backup.jsonl.gz`` goes
+        through fsspec. ``key`` (32 bytes, or a passphrase) seals the file. What is encrypted in
+        the store stays so. See docs/backups.md.
+        """
+        return self.backups.write(path, key)
+
+    def restore_data(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mode: str = "replace",
+        collections: Iterable[str] | None = None,
+        user: str | None = None,
+        key: bytes | str | None = None,
+    ) -> int:
         """Replace everything by what a backup holds, or change nothing and raise BackupError.
 
-        Returns how many records were restored.
+        The whole file is verified first, and a kill at any moment leaves the old state or the new
+        one. ``collections`` and ``user`` restore that part only; ``mode="merge"`` deletes
+        nothing. Returns how many records were restored.
         """
-        from lc_memory.jobs.backup import read, restore
+        return self.backups.restore(path, mode, collections, user, key)
 
-        for right in ("write", "delete"):
-            self._layers.require(self.principal, right, self.scope)
-        if self._layers.schemas:
-            self._layers.admit(read(path))
-        count = restore(self._layers.store, path, self.scope)
-        self._layers.reload(self.scope)
-        self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")
-        return count
+    def schedule_backups(
+        self,
+        every: str | float | None = None,
+        *,
+        cron: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        keep: Keep | int | Mapping[str, int] | None = None,
+        **options: Any,
+    ) -> Schedule:
+        """Make backups from now on, as long as this memory is open: ``every="6h"`` (minutes, if
+        it is a number) or ``cron="0 3 * * *"`` (UTC), into a folder or an fsspec URL.
+
+        The schedule is kept in the store: without arguments the stored one is taken up again.
+        Processes that share the store make one backup. Each is tried out by restoring it into a
+        scratch store; ``keep`` says which stay. See
+        :meth:`lc_memory.jobs.backups.Backups.schedule` for the options.
+        """
+        return self.backups.schedule(every, cron=cron, to=to, keep=keep, **options)
 
     def copy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -326,10 +377,12 @@ class Memory(Upkeep):
 
         target = Memory(other) if isinstance(other, str) else other
         try:
+            for right in () if dry_run else ("write", "delete"):
+                target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
                 done = migrate(
                     self.backend,
-                    target.backend,
+                    target._layers.inner(target.principal),
                     prefix=self.scope,
                     dry_run=dry_run,
                     merge=merge,
@@ -342,6 +395,22 @@ class Memory(Upkeep):
         finally:
             if target is not other:
                 target.close()
+
+    def migrate_to(self, other: Memory | str) -> Move:
+        """A move of everything to another memory (or the store of a URL) while others go on
+        writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
+        ``rollback()``. See :mod:`lc_memory.jobs.move`.
+
+        Records that are encrypted move as they are, with their keys. Raises AccessDenied to who
+        may not do that.
+        """
+        from lc_memory.jobs.move import Move
+        from lc_memory.jobs.rights import check_move
+
+        check_move(self._layers, self.principal, None if isinstance(other, str) else other._layers)
+        if isinstance(other, str):
+            return Move(self._layers.store, open_store(other), self.scope, owns_target=True)
+        return Move(self._layers.store, other._layers.store, self.scope)
 
     # -- the frameworks' own interfaces ----------------------------------------------------
 
@@ -467,13 +536,19 @@ class Memory(Upkeep):
         """:meth:`unshare` for asyncio."""
         return await self.bridge.run(self.unshare, name, id, with_user=with_user)
 
-    async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
+    async def abackup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
         """:meth:`backup_data` for asyncio."""
-        return await self.bridge.run(self.backup_data, path)
+        return await self.bridge.run(self.backup_data, path, key=key)
 
-    async def arestore_data(self, path: str | os.PathLike[str]) -> int:
+    async def arestore_data(self, path: str | os.PathLike[str], **options: Any) -> int:
         """:meth:`restore_data` for asyncio."""
-        return await self.bridge.run(self.restore_data, path)
+        return await self.bridge.run(self.restore_data, path, **options)
+
+    async def aschedule_backups(self, every: str | float | None = None, **options: Any) -> Schedule:
+        """:meth:`schedule_backups` for asyncio."""
+        return await self.bridge.run(self.schedule_backups, every, **options)
 
     async def acopy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -481,15 +556,24 @@ class Memory(Upkeep):
         """:meth:`copy_to` for asyncio."""
         return await self.bridge.run(self.copy_to, other, dry_run=dry_run, merge=merge)
 
+    async def amigrate_to(self, other: Memory | str) -> Move:
+        """:meth:`migrate_to` for asyncio: call the move's methods in a thread."""
+        return await self.bridge.run(self.migrate_to, other)
+
     # -- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
         """Finish the work under way and close the store. Closing twice is allowed; a handle
         from :meth:`as_user` closes nothing."""
+        if self._backups is not None:
+            self._backups.close()
         if self._opened:
             self.bridge.close()
-            if self._owns_store:
-                self._layers.store.close()
+            try:
+                self._layers.close()
+            finally:
+                if self._owns_store:
+                    self._layers.store.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio."""

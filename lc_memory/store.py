@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from lc_memory import values
 from lc_memory.errors import (
@@ -18,9 +19,11 @@ from lc_memory.errors import (
     LCMemoryError,
     MemoryNotFound,
     StoreClosed,
+    Unsupported,
 )
 from lc_memory.records import (
     ABSENT,
+    Clear,
     Delete,
     Id,
     Namespace,
@@ -29,10 +32,14 @@ from lc_memory.records import (
     Put,
     Query,
     Record,
+    Restore,
     Seen,
     Value,
     check_namespace,
 )
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Keywords, Search
 
 #: What became of one batch: its results, or why it was refused.
 Outcome: TypeAlias = "list[Record | None] | Exception"
@@ -103,6 +110,20 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release everything the store holds; closing twice is allowed."""
+
+    # -- searching by words and meaning ----------------------------------------------------
+
+    def search(self, search: Search) -> list[Hit]:
+        """What is most like a text, best first; see :mod:`lc_memory.search`.
+
+        Raises Unsupported if the store was opened without an index to search.
+        """
+        raise Unsupported("recall is off, and costs nothing; open the memory with recall=True")
+
+    def keywords(self) -> Keywords | None:
+        """The store's own index of words, from now on kept in step with every write; None if it
+        has none. A layer whose records are not what lies below it has none."""
+        return None
 
     # -- derived ---------------------------------------------------------------------------
 
@@ -203,6 +224,26 @@ class Store(ABC):
                     break
                 found.append(record.namespace)
         return found
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        """The store as it is at one moment, whatever is written meanwhile: to be read only.
+
+        Read it by :meth:`records` in the order of keys, which needs no more memory than a page.
+        """
+        from lc_memory.stores.table_store import FrozenTable
+
+        yield FrozenTable.of(self.find(Query(expired=True)).records, self.now)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        """Delete everything under these prefixes and write the records verbatim, as one batch.
+
+        All of it or nothing, however many they are and whatever happens meanwhile; ``records``
+        may be called more than once, and what it raises leaves the store as it was.
+        """
+        self.write([*map(Clear, clearing), *map(Restore, records())])
 
     def sweep(self) -> int:
         """Delete what has expired; returns how many records that were."""

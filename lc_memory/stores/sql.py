@@ -7,22 +7,40 @@ that, in one transaction (:mod:`sql_batch`). A read compiles what it can of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from lc_memory import values
 from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
-from lc_memory.paging import Position, cut, page_of, position, read_cursor
+from lc_memory.paging import (
+    Position,
+    cut,
+    page_before_more,
+    page_of,
+    position,
+    read_cursor,
+)
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, Batch, allowed, build_index, load, row_of, under
+from lc_memory.stores.sql_batch import (
+    COLUMNS,
+    WORDS,
+    Batch,
+    allowed,
+    build_index,
+    load,
+    row_of,
+    under,
+)
+from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
 from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
@@ -30,6 +48,10 @@ _WALKED: Final = (
     "f.index_id = ? AND f.namespace = ? AND NOT EXISTS (SELECT 1 FROM lc_memory_fields AS odd "
     "WHERE odd.index_id = ? AND odd.namespace = ? AND odd.sort_key = ?)"
 )
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Progress
+    from lc_memory.stores.sql_words import SQLKeywords
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
@@ -88,7 +110,8 @@ class SQLStore(Store):
             return Page(matches[query.offset :])
         limit = None if query.limit is None else query.limit + 1
         rows = self._select(query, after, limit, query.offset)
-        return cut([row.record() for row in rows], query)
+        records = [row.record() for row in rows[: query.limit]]
+        return page_before_more(records, query) if len(rows) > len(records) else Page(records)
 
     def _sorted(self, query: Query) -> Page:
         """By a field: Python sorts all candidates."""
@@ -324,6 +347,20 @@ class SQLStore(Store):
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        with self._db.snapshot() as session:
+            yield _Snapshot(self, session)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        def work(session: Session) -> None:
+            for ops in in_chunks(records, clearing):
+                self._apply(session, prepare(ops))
+
+        self._db.transact(work, alone=True)
+
     def close(self) -> None:
         self._db.close()
 
@@ -342,6 +379,45 @@ class SQLStore(Store):
         self._indexes = _stored_indexes(self._db.select)
         if any(index not in self._indexes for index in indexes):
             self._db.transact(work, alone=True)
+
+    def keywords(self) -> SQLKeywords | None:
+        from lc_memory.stores import sql_words
+
+        if not sql_words.there(self._db):
+            return None
+        self._indexes = _stored_indexes(self._db.select)
+        if WORDS not in self._indexes:
+            self.index_words()
+        return sql_words.SQLKeywords(self)
+
+    def index_words(self, progress: Progress | None = None, *, anew: bool = False) -> int:
+        """Make the index of words, which every writer then keeps in step; returns of how many
+        records it is."""
+        from lc_memory.stores import sql_words
+
+        dialect = sql_words.dialect_of(self._db)
+
+        def create(session: Session) -> None:
+            for statement in dialect.create:
+                session.run(statement)
+
+        def work(session: Session) -> int:
+            if self._known_indexes(session, afresh=True).keys() >= {WORDS} and not anew:
+                return 0
+            if not dialect.commits:
+                create(session)
+            session.run("DELETE FROM lc_memory_words")
+            count = sql_words.build(session, self._db, progress)
+            if WORDS not in self._indexes:
+                name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
+                session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
+            session.run("UPDATE lc_memory_schema SET generation = generation + 1")
+            self._generation = -1  # read them again with the next write
+            return count
+
+        if dialect.commits:
+            self._db.transact(create)
+        return self._db.transact(work, alone=True)
 
     def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:
         """Another process may have declared an index: every writer must keep it in step."""
@@ -371,3 +447,20 @@ def _stored_indexes(select: Callable[[str, Sequence[Any]], list[Any]]) -> dict[I
         Index(read_namespace(namespace), read_namespace(path)): number
         for number, namespace, path in found
     }
+
+
+class _Snapshot(SQLStore):
+    """The store as one transaction sees it."""
+
+    def __init__(self, store: SQLStore, session: Session) -> None:
+        self.__dict__.update(store.__dict__)
+        self._db = FrozenDatabase(store._db, session)
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def close(self) -> None:
+        """Who took the snapshot ends it."""

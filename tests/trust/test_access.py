@@ -24,7 +24,9 @@ from lc_memory import (
     Touch,
 )
 from lc_memory.errors import InvalidValue, Unsupported
+from lc_memory.recalling import Recalling
 from lc_memory.records import Limits
+from memory_agent.offline import OfflineModel
 
 
 @pytest.fixture
@@ -75,6 +77,10 @@ USES: dict[str, Use] = {
     "session": lambda m, p: asyncio.run(m.session("s").get_items()),
     "share": lambda m, p: m.share("notes", "n1", with_user="bob"),
     "unshare": lambda m, p: m.unshare("notes", "n1", with_user="bob"),
+    "recall": lambda m, p: m.recall("peanuts", namespaces=["documents"]),
+    "as_retriever": lambda m, p: m.as_retriever(namespaces=["documents"]).invoke("peanuts"),
+    "context": lambda m, p: m.context(query="peanuts"),
+    "learn": lambda m, p: m.learn([HumanMessage("I like tea")], model=OfflineModel()),
 }
 USES |= {
     f"a{name}": lambda m, p, use=use, name=name: _twin(m, p, name)
@@ -90,6 +96,9 @@ _ARGUMENTS: dict[str, Any] = {
     "delete_memory": (("notes",), {}),
     "share": (("notes", "n1"), {"with_user": "bob"}),
     "unshare": (("notes", "n1"), {"with_user": "bob"}),
+    "recall": (("peanuts",), {"namespaces": ["documents"]}),
+    "context": ((), {"query": "peanuts"}),
+    "learn": (([HumanMessage("I like tea")],), {"model": OfflineModel()}),
 }
 
 #: What touches nothing of anybody's, or has tests of its own below.
@@ -103,6 +112,7 @@ HARMLESS = {
     "audit",
     "encryption",
 }
+HARMLESS |= {"reindex", "areindex"}  # for administrators: tests/search/test_trust.py
 
 
 def _twin(memory: Memory, path: Path, name: str) -> Any:
@@ -117,13 +127,15 @@ def _twin(memory: Memory, path: Path, name: str) -> Any:
 
 
 def test_every_public_method_has_its_negative_test() -> None:
-    public = {name for name in vars(Memory) if not name.startswith("_")}
+    own = vars(Memory) | vars(Recalling)
+    public = {name for name in own if not name.startswith("_")}
     assert public - HARMLESS == set(USES)
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Memory]:
-    with Memory(f"sqlite:///{tmp_path}/m.db", access_control=True, admins=["root"]) as memory:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(url, access_control=True, admins=["root"], recall=True) as memory:
         alice = memory.as_user("alice")
         alice.store_memory("notes", {"id": "n1", "text": "peanuts"})
         alice.chat_history("s").add_messages([HumanMessage("secret")])
