@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lc_memory.errors import InvalidQuery as InvalidQuery
     from lc_memory.errors import InvalidValue as InvalidValue
     from lc_memory.errors import LCMemoryError as LCMemoryError
+    from lc_memory.errors import LearningFailed as LearningFailed
     from lc_memory.errors import LinkedRecord as LinkedRecord
     from lc_memory.errors import MemoryNotFound as MemoryNotFound
     from lc_memory.errors import MigrationError as MigrationError
@@ -52,10 +53,12 @@ if TYPE_CHECKING:
     from lc_memory.langchain.context import MemoryContext as MemoryContext
     from lc_memory.langchain.key_value import KeyValueStore as KeyValueStore
     from lc_memory.langchain.middleware import MemoryMiddleware as MemoryMiddleware
+    from lc_memory.langchain.retriever import MemoryRetriever as MemoryRetriever
     from lc_memory.langchain.store import LangGraphStore as LangGraphStore
     from lc_memory.langchain.summary import Summary as Summary
     from lc_memory.langchain.tools import memory_tools as memory_tools
     from lc_memory.langchain.window import window as window
+    from lc_memory.learning import Learned as Learned
     from lc_memory.log import Log as Log
     from lc_memory.memory import Memory as Memory
     from lc_memory.openai_agents import AgentSession as AgentSession
@@ -81,6 +84,9 @@ if TYPE_CHECKING:
     from lc_memory.schemas import Conversation as Conversation
     from lc_memory.schemas import LearningProgress as LearningProgress
     from lc_memory.schemas import UserProfile as UserProfile
+    from lc_memory.search.asking import Hit as Hit
+    from lc_memory.search.ranking import Rules as Rules
+    from lc_memory.search.recall import Recall as Recall
     from lc_memory.store import Capabilities as Capabilities
     from lc_memory.store import Index as Index
     from lc_memory.store import Store as Store
@@ -115,11 +121,16 @@ _HOMES = {
     "lc_memory.langchain.context": "MemoryContext",
     "lc_memory.langchain.middleware": "MemoryMiddleware",
     "lc_memory.langchain.tools": "memory_tools",
+    "lc_memory.langchain.retriever": "MemoryRetriever",
+    "lc_memory.learning": "Learned",
+    "lc_memory.search.asking": "Hit",
+    "lc_memory.search.ranking": "Rules",
+    "lc_memory.search.recall": "Recall",
     "lc_memory.errors": (
         "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
         "InvalidDocument InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue "
-        "LCMemoryError LinkedRecord MemoryNotFound MigrationError MissingExtra NewerFormat "
-        "SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
+        "LCMemoryError LearningFailed LinkedRecord MemoryNotFound MigrationError MissingExtra "
+        "NewerFormat SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
         "UnknownStorage Unsupported WrongKey"
     ),
 }
@@ -147,6 +158,7 @@ __all__ = [
     "DrillFailed",
     "Expect",
     "Grant",
+    "Hit",
     "Index",
     "InvalidDocument",
     "InvalidFilter",
@@ -159,6 +171,8 @@ __all__ = [
     "LCMemoryError",
     "LLMCache",
     "LangGraphStore",
+    "Learned",
+    "LearningFailed",
     "LearningProgress",
     "Limits",
     "LinkedRecord",
@@ -167,6 +181,7 @@ __all__ = [
     "MemoryContext",
     "MemoryMiddleware",
     "MemoryNotFound",
+    "MemoryRetriever",
     "MigrationError",
     "MissingExtra",
     "NewerFormat",
@@ -175,8 +190,10 @@ __all__ = [
     "Page",
     "Put",
     "Query",
+    "Recall",
     "Record",
     "Restore",
+    "Rules",
     "SnapshotLost",
     "Store",
     "StoreClosed",

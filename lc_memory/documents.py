@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from lc_memory import values
-from lc_memory.errors import Conflict, InvalidKey, InvalidValue, MemoryNotFound, Unsupported
-from lc_memory.filters import Node
+from lc_memory.errors import Conflict, InvalidKey, InvalidQuery, InvalidValue, MemoryNotFound
+from lc_memory.filters import Node, parse
 from lc_memory.records import (
     NEWEST,
     Clear,
@@ -90,10 +90,7 @@ class Documents:
         limit: int | None,
     ) -> list[Value]:
         if query is not None:
-            raise Unsupported(
-                "searching by meaning (query=) is not there yet; use a filter, such as "
-                "{'text': {'$regex': 'python', '$options': 'i'}}"
-            )
+            return self._recalled(name, filter, query, order_by, limit)
         find = Query(
             self.namespace(name),
             filter,
@@ -102,6 +99,28 @@ class Documents:
             exact=True,
         )
         return [record.value for record in self.store.find(find).records]
+
+    def _recalled(
+        self,
+        name: str,
+        filter: Filter | None,
+        query: str,
+        order_by: str | Order | None,
+        limit: int | None,
+    ) -> list[Value]:
+        """The documents that are most like the query, best first."""
+        from lc_memory.search.asking import MOST_HITS, Scope, Search
+        from lc_memory.search.facade import checked_limit, checked_text
+
+        if order_by is not None:
+            raise InvalidQuery("order_by: with query= the best come first; sort them afterwards")
+        search = Search(
+            checked_text(query),
+            Scope((self.namespace(name),)),
+            MOST_HITS if limit is None else checked_limit(limit, "limit"),
+            None if filter is None else parse(filter),
+        )
+        return [hit.record.value for hit in self.store.search(search)]
 
     def update(
         self, name: str, changes: Mapping[str, Any], filter: Filter | None, id: str | int | None

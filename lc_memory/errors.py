@@ -15,6 +15,7 @@ LCMemoryError
 ├── WrongKey (PermissionError)       the encryption key is missing or another store's
 ├── MissingExtra (ImportError)       an optional part is not installed; says which
 ├── Unsupported (NotImplementedError) this store or configuration cannot do that
+├── LearningFailed                   a model's answer that no facts can be made of
 ├── BackupError (ValueError)         a backup that is damaged, foreign or too new
 │   ├── BackupKeyError               sealed, and the key is missing or another
 │   └── DrillFailed                  restoring it for a trial gave something else
@@ -110,6 +111,11 @@ class MissingExtra(LCMemoryError, ImportError):
 
 class Unsupported(LCMemoryError, NotImplementedError):
     """This store, or this configuration, cannot do what was asked."""
+
+
+class LearningFailed(LCMemoryError):
+    """A model's answer had not the form asked for; the messages are stored, and not yet
+    learned from."""
 
 
 class BackupError(LCMemoryError, ValueError):

@@ -6,17 +6,17 @@ The framework adapters and the tutor work on this; it works on :class:`Memory`'s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from lc_memory import values
 from lc_memory.documents import document_key
 from lc_memory.errors import InvalidValue
-from lc_memory.records import NEWEST, Namespace, Query, Value
+from lc_memory.facts import believed, place_for
+from lc_memory.layers.indexed import indexed_in
+from lc_memory.records import Namespace, Value
 from lc_memory.schemas import LearningProgress, UserProfile
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ class Knowledge:
         return self._progress(self._get("user_learning_progress"))
 
     def facts(self, limit: int | None = None) -> list[Value]:
-        """The facts (``id``, ``text``), the most recently stored first."""
-        query = Query(self._namespace("facts"), order=NEWEST, limit=limit, exact=True)
-        return [record.value for record in self.memory.backend.find(query).records]
+        """The facts that are believed (``id``, ``text`` and more, see :mod:`lc_memory.facts`),
+        the most recently stored first."""
+        found = believed(self.memory.backend, self._namespace("facts"), limit)
+        return [record.value for record in found]
 
     def remember(self, content: str, kind: Kind = "fact", topic: str | None = None) -> Value:
         """Keep something; the same fact is kept once. Returns what was remembered.
@@ -73,7 +74,7 @@ class Knowledge:
         if not content:
             raise InvalidValue("$.content", "empty; say what to remember")
         if kind == "fact":
-            self.memory.store_memory("facts", {"id": _digest(content), "text": content})
+            self._remember_fact(content)
         elif kind == "preference":
             about = (topic or "").strip() or content
             self._change_profile({"preferences": {about: content}})
@@ -82,8 +83,13 @@ class Knowledge:
         return {"remembered": {"kind": kind, "content": content, "topic": topic}}
 
     def recall(self, query: str = "", limit: int = 20) -> Value:
-        """What is known; with a query, only the facts that share a word with it."""
+        """What is known; with a query, only the facts that bear on it: those that recall finds,
+        where the memory has it, else those that share a word with it."""
         wanted = _words(query)
+        if wanted and indexed_in(self.memory.backend) is not None:
+            hits = self.memory.recall(query, k=limit, namespaces=[("documents", "facts")])
+            found = [{"key": hit.record.key, "text": hit.text} for hit in hits]
+            return {**self.snapshot(0), "facts": found}
         known = self.snapshot(None if wanted else limit)
         if wanted:
             known["facts"] = [f for f in known["facts"] if wanted & _words(f["text"])][:limit]
@@ -104,7 +110,7 @@ class Knowledge:
             self._change("user_learning_progress", lambda v: self._progress(v).without(plain))
             gone.append(plain)
         wanted = _words(plain)
-        for fact in self.facts():
+        for fact in self.memory.search_memory("facts"):  # the superseded ones too
             if wanted and wanted <= _words(fact["text"]):
                 self.memory.delete_memory("facts", id=fact["id"])
                 gone.append(fact["text"])
@@ -126,9 +132,11 @@ class Knowledge:
             "facts": [{"key": f["id"], "text": f["text"]} for f in self.facts(facts)],
         }
 
-    def prompt(self, facts: int | None = 20) -> str:
-        """What is known, fenced as data, for a model's system message."""
-        return FENCE.format(fenced(self.snapshot(facts)))
+    def _remember_fact(self, text: str) -> None:
+        namespace = self._namespace("facts")
+        id, held = place_for(self.memory.backend, namespace, text)
+        value = {} if held is None else held.value
+        self.memory.store_memory("facts", {**value, "id": id, "text": text})
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -211,9 +219,3 @@ def _progress_facts(progress: LearningProgress) -> Value:
 
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
-
-
-def _digest(text: str) -> str:
-    """The same for the same fact, whatever its script, case, spacing or Unicode form."""
-    plain = unicodedata.normalize("NFC", " ".join(text.casefold().split()))
-    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -15,6 +15,7 @@ from lc_memory.aio import AsyncStore
 from lc_memory.documents import Documents, Filter, document_key, user_scope
 from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
+from lc_memory.recalling import Recalling
 from lc_memory.records import Namespace, Order, Record, Value
 from lc_memory.registry import open_store, url_of
 from lc_memory.store import Index, Store
@@ -43,13 +44,14 @@ if TYPE_CHECKING:
     from lc_memory.layers.encrypted import Encryption
     from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
+    from lc_memory.search.recall import Recall
 
 T = TypeVar("T")
 
 _MAKING = threading.Lock()
 
 
-class Memory(Upkeep):
+class Memory(Recalling, Upkeep):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -66,6 +68,8 @@ class Memory(Upkeep):
         take no notice.
     :param identity: identity fields by collection; by default the first present of ``id``,
         ``memory_id``, ``message_id``, ``conversation_id``, ``session_id``, ``user_id``.
+    :param recall: True keeps an index of words for :meth:`recall`; a
+        :class:`~lc_memory.search.recall.Recall` also one of meaning. None: nothing is paid for.
     :param schemas: pydantic models by collection, as for :meth:`register`.
     :param relations: what becomes of links when an end is deleted, by relation, as for
         :meth:`relation`.
@@ -91,6 +95,7 @@ class Memory(Upkeep):
         *,
         indexes: Mapping[str, Sequence[str]] | None = None,
         identity: Mapping[str, Sequence[str]] | None = None,
+        recall: Recall | bool | None = None,
         schemas: Mapping[str, type[BaseModel]] | None = None,
         relations: Mapping[str, OnDelete] | None = None,
         encryption_key: Source | list[Source] | None = None,
@@ -121,6 +126,7 @@ class Memory(Upkeep):
                 admins=admins,
                 audit=audit,
                 indexes=declared,
+                recall=recall,
                 schemas=schemas,
                 relations=relations,
             )
@@ -226,8 +232,9 @@ class Memory(Upkeep):
         """All documents that match, the most recently stored first.
 
         ``order_by`` sorts by a field instead: ``"timestamp"``, ``"-profile.age"`` for
-        descending, ``"@created_at"`` for the record's own times. ``query=`` (search by words and
-        meaning) is not there yet and raises Unsupported.
+        descending, ``"@created_at"`` for the record's own times. With ``query=`` those come first
+        that are most like it (at most 100 without a limit); that wants ``recall=``, see
+        :meth:`recall`.
         """
         return self._documents.search(name, filter, query, order_by, limit)
 
@@ -562,8 +569,11 @@ class Memory(Upkeep):
             for end in self._layers.closing:
                 end()
             self.bridge.close()
-            if self._owns_store:
-                self._layers.store.close()
+            try:
+                self._layers.close()
+            finally:
+                if self._owns_store:
+                    self._layers.store.close()
 
     async def aclose(self) -> None:
         """:meth:`close` for asyncio."""

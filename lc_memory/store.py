@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from lc_memory import values
 from lc_memory.errors import (
@@ -19,6 +19,7 @@ from lc_memory.errors import (
     LCMemoryError,
     MemoryNotFound,
     StoreClosed,
+    Unsupported,
 )
 from lc_memory.records import (
     ABSENT,
@@ -36,6 +37,9 @@ from lc_memory.records import (
     Value,
     check_namespace,
 )
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Keywords, Search
 
 #: What became of one batch: its results, or why it was refused.
 Outcome: TypeAlias = "list[Record | None] | Exception"
@@ -106,6 +110,20 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release everything the store holds; closing twice is allowed."""
+
+    # -- searching by words and meaning ----------------------------------------------------
+
+    def search(self, search: Search) -> list[Hit]:
+        """What is most like a text, best first; see :mod:`lc_memory.search`.
+
+        Raises Unsupported if the store was opened without an index to search.
+        """
+        raise Unsupported("recall is off, and costs nothing; open the memory with recall=True")
+
+    def keywords(self) -> Keywords | None:
+        """The store's own index of words, from now on kept in step with every write; None if it
+        has none. A layer whose records are not what lies below it has none."""
+        return None
 
     # -- derived ---------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from .offline_english import Ask, Forget, Meaning, Progress, Remember, understand
+from .offline_learning import STATEMENTS, statements_in
 from .offline_memory import Memory, Outcome, read_memory, recollect, settle
 from .offline_replies import reply
 from .offline_words import READ_AT_MOST, topics_in
@@ -128,6 +129,8 @@ def answer(messages: list[BaseMessage], bound: frozenset[str], stop: Sequence[st
     place = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=None)
     before, since = messages[:place], [] if place is None else messages[place + 1 :]
     text = "" if place is None else str(messages[place].text)
+    if STATEMENTS in bound:
+        return _learning(messages, text)
     memory = memory_of(messages)
     memory = replace(memory, mentioned=last_topics(before, memory.course))
     meanings = settle(understand(text, memory.course), memory)
@@ -145,6 +148,18 @@ def answer(messages: list[BaseMessage], bound: frozenset[str], stop: Sequence[st
             for number, (name, args) in enumerate(calls)
         ],
         usage_metadata=usage(messages, content + json.dumps(calls) if calls else content),
+        response_metadata={"model_name": MODEL_NAME},
+    )
+
+
+def _learning(messages: list[BaseMessage], material: str) -> AIMessage:
+    """The structured output that `memory.learn` asks for."""
+    args = statements_in(material)
+    call = ToolCall(name=STATEMENTS, args=args, id=f"call_{_unique(material)}")
+    return AIMessage(
+        content="",
+        tool_calls=[call],
+        usage_metadata=usage(messages, json.dumps(args)),
         response_metadata={"model_name": MODEL_NAME},
     )
 

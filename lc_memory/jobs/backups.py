@@ -340,9 +340,9 @@ class Backups:
         return plan
 
     def _whole(self) -> None:
+        self._rights.require("admin")
         if self.scope:
             raise Unsupported("schedules are for the whole memory, not for a user's handle")
-        self._rights.require("admin")
 
     @contextmanager
     def _at(self, path: str | os.PathLike[str]) -> Iterator[tuple[Path, str | None]]:

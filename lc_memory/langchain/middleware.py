@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from langchain_core.messages import SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
+from lc_memory.briefing import brief
 from lc_memory.errors import MissingExtra
 from lc_memory.knowledge import COURSE
 from lc_memory.langchain.context import MemoryContext as MemoryContext
@@ -28,8 +29,9 @@ class MemoryMiddleware(AgentMiddleware[Any, Any, Any]):
 
     What is recalled enters the model call only, fenced as data; it never reaches the saved
     state, so it is never learned again. A run without a user raises InvalidKey, unless
-    ``per_user=False`` (the memory belongs to one person). ``facts`` bounds how many of the
-    latest facts are recalled.
+    ``per_user=False`` (the memory belongs to one person). ``facts`` bounds how many facts are
+    told, ``max_tokens`` about how much in all. With ``Memory(recall=…)`` the facts are those that
+    bear on the last message, and other memories of it come with them; else the latest facts.
     """
 
     def __init__(
@@ -39,30 +41,41 @@ class MemoryMiddleware(AgentMiddleware[Any, Any, Any]):
         per_user: bool = True,
         course: Sequence[str] = COURSE,
         facts: int = 20,
+        max_tokens: int = 4000,
     ) -> None:
         super().__init__()
         self.memory = memory
         self.per_user = per_user
         self.course = course
         self.facts = facts
+        self.max_tokens = max_tokens
         self.tools = memory_tools(memory, per_user=per_user, course=course)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        return handler(_with_memory(request, self._prompt(request.runtime)))
+        return handler(_with_memory(request, self._prompt(request)))
 
     async def awrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        prompt = await self.memory.bridge.run(self._prompt, request.runtime)
+        prompt = await self.memory.bridge.run(self._prompt, request)
         return await handler(_with_memory(request, prompt))
 
-    def _prompt(self, runtime: Any) -> str:
-        known = knowledge_of(self.memory, runtime, self.per_user, self.course)
-        return known.prompt(self.facts)
+    def _prompt(self, request: ModelRequest[Any]) -> str:
+        known = knowledge_of(self.memory, request.runtime, self.per_user, self.course)
+        said = [str(m.text) for m in request.messages if isinstance(m, HumanMessage | AIMessage)]
+        asked = [str(m.text) for m in request.messages if isinstance(m, HumanMessage)]
+        return brief(
+            known,
+            asked[-1] if asked else None,
+            self.max_tokens,
+            facts=self.facts,
+            recent=0,  # the conversation itself is in the call
+            present=said,
+        )
 
 
 def _with_memory(request: ModelRequest[Any], prompt: str) -> ModelRequest[Any]:

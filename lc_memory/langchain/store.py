@@ -45,8 +45,8 @@ from lc_memory.store import Store
 
 _PAGE: Final = 1000
 _NO_INDEX: Final = (
-    "search by words and meaning is not there yet: open the store without index=, and search "
-    "without query=, by filter= ({'text': {'$regex': 'python', '$options': 'i'}})"
+    "query= and index= want recall: open the memory with recall=True (by words) or "
+    "recall=Recall(embeddings=…) (also by meaning), or search by filter= alone"
 )
 
 
@@ -65,7 +65,10 @@ class LangGraphStore(BaseStore):
     $gte $lt $lte`` compare numbers as numbers and strings as strings, and different types are
     never greater or less. ``$in $nin $exists $regex $options $size $all $elemMatch $not`` (on
     fields) and ``$and $or $nor`` (around filters) are those of :mod:`lc_memory.filters`, which
-    look into lists. ``query`` is not there yet and raises Unsupported.
+    look into lists. ``query`` gives those that are most like it first, each with its ``score``;
+    it wants a memory with ``recall=``, else it raises Unsupported. ``index`` says, as in
+    LangGraph, which ``fields`` of an item are searched (by default all its strings); its
+    ``embed`` must be the memory's own, whose vectors are not mixed with others.
 
     **TTLs** are minutes, and may be fractions. An item expires that long after it was last
     written or, unless ``refresh_ttl`` or the configuration's ``refresh_on_read`` says no, read.
@@ -87,8 +90,8 @@ class LangGraphStore(BaseStore):
         ttl: TTLConfig | None = None,
         index: IndexConfig | None = None,
     ) -> None:
-        if index is not None:
-            raise Unsupported(_NO_INDEX)
+        self._fields = _indexed_fields(store, index)
+        self.index_config = index
         self.ttl_config = None if ttl is None else ttl.copy()
         config = ttl or TTLConfig()
         store.expiry(config.get("default_ttl"))  # raises now, not at the first put
@@ -145,8 +148,9 @@ class LangGraphStore(BaseStore):
             if isinstance(op, GetOp):
                 gets.append((place, op))
             elif isinstance(op, SearchOp):
-                records = self._search(op)
-                results[place] = [self._found(record) for record in records]
+                hits = self._recall(op) if op.query else [(r, None) for r in self._search(op)]
+                results[place] = [self._found(record, score) for record, score in hits]
+                records = [record for record, _ in hits]
                 if op.refresh_ttl:
                     read += records
             elif isinstance(op, ListNamespacesOp):
@@ -175,7 +179,8 @@ class LangGraphStore(BaseStore):
                     writes[namespace, key] = Delete(namespace, key)
                 else:
                     expires_at = self._store.expiry(op.ttl)
-                    writes[namespace, key] = Put(namespace, key, _envelope(op), expires_at)
+                    envelope = _envelope(op, self._fields)
+                    writes[namespace, key] = Put(namespace, key, envelope, expires_at)
         return list(writes.values())
 
     def _write(self, read: list[Record], writes: list[Put | Delete]) -> None:
@@ -205,9 +210,26 @@ class LangGraphStore(BaseStore):
             )
         return _placed(self._root, tuple(labels))
 
-    def _search(self, op: SearchOp) -> list[Record]:
-        if op.query:
+    def _recall(self, op: SearchOp) -> list[tuple[Record, float | None]]:
+        """What is most like the query, best first."""
+        from lc_memory.layers.indexed import indexed_in
+        from lc_memory.search.asking import Scope, Search
+
+        if indexed_in(self._store) is None:
             raise Unsupported(_NO_INDEX)
+        if op.limit < 0 or op.offset < 0:
+            raise InvalidQuery("limit and offset are whole numbers from 0 up")
+        search = Search(
+            str(op.query),
+            Scope((self._namespace(op.namespace_prefix),)),
+            op.offset + op.limit,
+            translate(op.filter) if op.filter else None,
+            expired=self._see_expired,
+        )
+        hits = self._store.search(search)[op.offset :]
+        return [(hit.record, hit.score) for hit in hits]
+
+    def _search(self, op: SearchOp) -> list[Record]:
         prefix = self._namespace(op.namespace_prefix)
         query = Query(
             prefix,
@@ -256,13 +278,14 @@ class LangGraphStore(BaseStore):
             updated_at=record.updated_at,
         )
 
-    def _found(self, record: Record) -> SearchItem:
+    def _found(self, record: Record, score: float | None) -> SearchItem:
         return SearchItem(
             record.namespace[len(self._root) :],
             record.key,
             record.value["value"],
             record.created_at,
             record.updated_at,
+            score,
         )
 
     # -- expiry ----------------------------------------------------------------------------
@@ -297,7 +320,7 @@ def _placed(root: Namespace, labels: Namespace) -> Namespace:
     return (*root, *(str.__str__(label) for label in labels))
 
 
-def _envelope(op: PutOp) -> dict[str, Any]:
+def _envelope(op: PutOp, fields: list[str] | None) -> dict[str, Any]:
     """What is stored of an item: besides its value, what its TTL and its index are made of."""
     if not isinstance(op.value, Mapping):
         raise InvalidValue("$", f"a {type(op.value).__name__}, not an object (a dict)")
@@ -308,7 +331,27 @@ def _envelope(op: PutOp) -> dict[str, Any]:
         if op.index is not False and not _are_fields(op.index):
             raise InvalidValue("index", f"{op.index!r} is not False or a list of field paths")
         envelope["index"] = op.index
+    elif fields is not None:
+        envelope["index"] = fields
     return envelope
+
+
+def _indexed_fields(store: Store, index: IndexConfig | None) -> list[str] | None:
+    """The fields of items that a configuration says are searched; None: all."""
+    if index is None:
+        return None
+    from lc_memory.layers.indexed import indexed_in
+
+    layer = indexed_in(store)
+    if layer is None:
+        raise Unsupported(_NO_INDEX)
+    embed = index.get("embed")
+    if embed is not None:
+        layer.check_embeddings(embed, index.get("dims"))
+    fields = index.get("fields")
+    if fields is not None and not _are_fields(fields):
+        raise InvalidValue("index.fields", f"{fields!r} is not a list of field paths")
+    return None if fields is None or list(fields) == ["$"] else list(fields)
 
 
 def _are_fields(index: object) -> bool:

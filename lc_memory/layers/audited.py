@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lc_memory.audit import AUDIT, Item, Trail
 from lc_memory.errors import AccessDenied, CommitUnknown, Unsupported
@@ -24,6 +24,9 @@ from lc_memory.records import (
 )
 from lc_memory.rows import prepare
 from lc_memory.store import Outcome, Store
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Search
 
 
 class Audited(Layer):
@@ -58,6 +61,13 @@ class Audited(Layer):
         items: list[Item] = [("read", r.namespace, r.key, None) for r in page.records]
         self._tell("find", [("find", query.prefix, None, None), *items], f"{len(items)} found")
         return page
+
+    def search(self, search: Search) -> list[Hit]:
+        hits = self.inner.search(search)
+        items: list[Item] = [("search", prefix, None, None) for prefix in search.scope.prefixes]
+        items += [("read", hit.record.namespace, hit.record.key, None) for hit in hits]
+        self._tell("search", items, f"{len(hits)} found")
+        return hits
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from lc_memory.filters import Node
 from lc_memory.paging import cut, page_of
 from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record
 from lc_memory.store import Capabilities, Index, Outcome, Store
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Search
 
 #: The namespace of the library's own records: settings, keys, grants, the audit log.
 SYSTEM: Final[Namespace] = ("lc_memory",)
@@ -90,6 +93,10 @@ class Layer(Store):
                 result = error
             outcomes.append(result)
         return outcomes
+
+    def search(self, search: Search) -> list[Hit]:
+        # A layer that limits what is read narrows ``search.scope``, as it does with queries.
+        return self.inner.search(search)
 
     def count(self, query: Query | None = None) -> int:
         return self.inner.count(query)

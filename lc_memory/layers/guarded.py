@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from lc_memory.access import Permits, Policy, denied
 from lc_memory.errors import AccessDenied, Conflict
@@ -15,6 +15,7 @@ from lc_memory.records import (
     Delete,
     Expect,
     Id,
+    Limits,
     Namespace,
     Op,
     Page,
@@ -25,6 +26,9 @@ from lc_memory.records import (
     Touch,
 )
 from lc_memory.store import RETRIES, Outcome, Store
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Search
 
 #: Told of each denial: the right that was missing, and where.
 Denial = Callable[[str, Namespace, "str | None"], None]
@@ -57,6 +61,20 @@ class Guarded(Layer):
 
     def find(self, query: Query) -> Page:
         return self.inner.find(self._limited(query))
+
+    def search(self, search: Search) -> list[Hit]:
+        permits = self._permits("read", ())
+        limits = Limits()
+        for prefix in search.scope.prefixes:
+            if prefix[:1] == SYSTEM:
+                self._deny("read", prefix, None)
+            allowed = permits.under("read", prefix, False)
+            if permits.may("read", prefix):
+                allowed = Limits((prefix,))
+            elif not allowed.prefixes and not allowed.ids:
+                self._deny("read", prefix, None)
+            limits = Limits(limits.prefixes + allowed.prefixes, limits.ids + allowed.ids)
+        return self.inner.search(search.limited(limits))
 
     def count(self, query: Query | None = None) -> int:
         return self.inner.count(self._limited(query or Query()))

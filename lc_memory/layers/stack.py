@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lc_memory.audit import Trail
     from lc_memory.keys import Keyring, Source
     from lc_memory.layers.guarded import Guarded
+    from lc_memory.layers.indexed import Indexed
+    from lc_memory.search.recall import Recall
 
 #: Where the encryption key comes from if none is given.
 KEY_VARIABLE: Final = "LC_MEMORY_ENCRYPTION_KEY"
@@ -44,6 +46,7 @@ class Stack:
         admins: Sequence[str] = (),
         audit: bool | None = None,
         indexes: Sequence[Index] = (),
+        recall: Recall | bool | None = None,
         schemas: Mapping[str, type[BaseModel]] | None = None,
         relations: Mapping[str, OnDelete] | None = None,
     ) -> None:
@@ -72,6 +75,12 @@ class Stack:
             from lc_memory.access import Policy
 
             self._policy = Policy(self.sealed, admins)
+        self.indexed: Indexed | None = None
+        if recall:
+            from lc_memory.layers.indexed import Indexed
+            from lc_memory.search.recall import Recall
+
+            self.indexed = Indexed(self.sealed, Recall.of(recall))
         self.schemas = Schemas()
         for name, model in (schemas or {}).items():
             self.schemas.register(name, model)
@@ -93,7 +102,7 @@ class Stack:
 
     def inner(self, principal: str | None) -> Store:
         """The layers below access control: for the library's own work on a principal's behalf."""
-        store = below = self.sealed
+        store = below = self.indexed or self.sealed
         if self.schemas:
             from lc_memory.layers.validated import Validated
 
@@ -167,6 +176,8 @@ class Stack:
         """Take up what the store says of itself now: something was restored under the scope."""
         if self.keyring is not None:
             self.keyring.reload()
+        if self.indexed is not None:
+            self.indexed.reload()
         self.settings = read_settings(self.store)
         if "relations" not in self.settings and self.store.namespaces((*scope, LINKS), limit=1):
             self.relate({})  # from a store where there were links
@@ -229,6 +240,11 @@ class Stack:
     def _holds_plaintext(self) -> bool:
         names = self.store.namespaces(expired=True)
         return any(name[:1] != SYSTEM for name in names)
+
+    def close(self) -> None:
+        """Close what the layers hold open, but not the store."""
+        if self.indexed is not None:
+            self.indexed.close()
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""

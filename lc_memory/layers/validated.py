@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lc_memory.errors import InvalidDocument, NewerFormat
 from lc_memory.filters import Node, Or, parse
@@ -12,6 +12,9 @@ from lc_memory.layers.base import Layer, find_through
 from lc_memory.records import Append, Id, Op, Page, Put, Query, Record, Restore
 from lc_memory.store import Store
 from lc_memory.validation import Schemas
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Hit, Search
 
 
 class Validated(Layer):
@@ -64,6 +67,9 @@ class Validated(Layer):
             return find_through(self.inner, query, self._weaker(query), self._lifted)
         page = self.inner.find(query)
         return Page([self._lifted(record) for record in page.records], page.cursor)
+
+    def search(self, search: Search) -> list[Hit]:
+        return self.inner.search(replace(search, lift=self._lifted))
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()

@@ -145,6 +145,8 @@ class Archive:
         table = Table(rows)
         for entry in news:
             entry.apply(table)
+        if self.table.postings is not None:
+            table.index_words()
         self.table, self._place, self._stamps = table, place, stamps
         self._seal, self._size = seal or "", len(data)
         self.unfolded = len(entries) > 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -30,7 +30,16 @@ from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, Batch, allowed, build_index, load, row_of, under
+from lc_memory.stores.sql_batch import (
+    COLUMNS,
+    WORDS,
+    Batch,
+    allowed,
+    build_index,
+    load,
+    row_of,
+    under,
+)
 from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
 from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
 
@@ -39,6 +48,10 @@ _WALKED: Final = (
     "f.index_id = ? AND f.namespace = ? AND NOT EXISTS (SELECT 1 FROM lc_memory_fields AS odd "
     "WHERE odd.index_id = ? AND odd.namespace = ? AND odd.sort_key = ?)"
 )
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Progress
+    from lc_memory.stores.sql_words import SQLKeywords
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
@@ -366,6 +379,45 @@ class SQLStore(Store):
         self._indexes = _stored_indexes(self._db.select)
         if any(index not in self._indexes for index in indexes):
             self._db.transact(work, alone=True)
+
+    def keywords(self) -> SQLKeywords | None:
+        from lc_memory.stores import sql_words
+
+        if not sql_words.there(self._db):
+            return None
+        self._indexes = _stored_indexes(self._db.select)
+        if WORDS not in self._indexes:
+            self.index_words()
+        return sql_words.SQLKeywords(self)
+
+    def index_words(self, progress: Progress | None = None, *, anew: bool = False) -> int:
+        """Make the index of words, which every writer then keeps in step; returns of how many
+        records it is."""
+        from lc_memory.stores import sql_words
+
+        dialect = sql_words.dialect_of(self._db)
+
+        def create(session: Session) -> None:
+            for statement in dialect.create:
+                session.run(statement)
+
+        def work(session: Session) -> int:
+            if self._known_indexes(session, afresh=True).keys() >= {WORDS} and not anew:
+                return 0
+            if not dialect.commits:
+                create(session)
+            session.run("DELETE FROM lc_memory_words")
+            count = sql_words.build(session, self._db, progress)
+            if WORDS not in self._indexes:
+                name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
+                session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
+            session.run("UPDATE lc_memory_schema SET generation = generation + 1")
+            self._generation = -1  # read them again with the next write
+            return count
+
+        if dialect.commits:
+            self._db.transact(create)
+        return self._db.transact(work, alone=True)
 
     def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:
         """Another process may have declared an index: every writer must keep it in step."""

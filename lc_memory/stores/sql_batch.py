@@ -39,6 +39,10 @@ _INSERT_ENTRY: Final = (
 )
 _CHUNK: Final = 400  # ids a statement
 
+#: How the index of words (:mod:`sql_words`) stands among the declared ones. Its number goes up
+#: with every change of what is a word.
+WORDS: Final = Index(("lc_memory",), ("@words", "1"))
+
 
 class Batch:
     """What a transaction has read, and what it is about to write."""
@@ -140,6 +144,10 @@ class Batch:
             old = [name_of(row[:2]) for row in covered if row[:2] in self._stored]
             self._run(_DELETE_ENTRIES, old)
             self._run(_INSERT_ENTRY, [e for row in covered for e in entries(row, indexes)])
+        if WORDS in indexes:
+            from lc_memory.stores.sql_words import enter
+
+            enter(self._session, self._database, rows, self._stored)
 
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:

@@ -10,10 +10,14 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from lc_memory.paging import cut, page_of, read_cursor
 from lc_memory.records import Clear, Id, Namespace, Page, Query, Record
 from lc_memory.rows import Row, Step, next_key, settle
+
+if TYPE_CHECKING:
+    from lc_memory.search.postings import Postings
 
 
 class _Space:
@@ -32,8 +36,26 @@ class Table:
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._spaces: dict[Namespace, _Space] = {}
         self._names: list[Namespace] = []
+        #: The index of words, if it was asked for.
+        self.postings: Postings | None = None
         for row in rows:
             self.put(row)
+
+    def index_words(self) -> Postings:
+        """The index of words, kept in step from now on."""
+        from lc_memory.search.postings import Postings
+
+        if self.postings is None:
+            self.postings = Postings()
+            for row in self:
+                self._enter(row)
+        return self.postings
+
+    def _enter(self, row: Row) -> None:
+        from lc_memory.search.texts import is_searched, tokens_of
+
+        if self.postings is not None and is_searched(row.namespace):
+            self.postings.put(row[:2], tokens_of(row.record()))
 
     def get(self, id: Id) -> Row | None:
         space = self._spaces.get(id[0])
@@ -47,12 +69,16 @@ class Table:
         if row.key not in space.rows:
             insort(space.keys, row.key)
         space.rows[row.key] = row
+        if self.postings is not None:
+            self._enter(row)
 
     def remove(self, id: Id) -> None:
         namespace, key = id
         space = self._spaces.get(namespace)
         if space is None or space.rows.pop(key, None) is None:
             return
+        if self.postings is not None:
+            self.postings.remove(id)
         del space.keys[bisect_left(space.keys, key)]
         if not space.keys:
             self._drop(namespace)
@@ -60,6 +86,8 @@ class Table:
     def clear(self, prefix: Namespace) -> None:
         for namespace in list(self.namespaces(prefix)):
             self._drop(namespace)
+        if self.postings is not None:
+            self.postings.clear(prefix)
 
     def _drop(self, namespace: Namespace) -> None:
         del self._spaces[namespace]

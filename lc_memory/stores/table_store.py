@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from lc_memory import values
 from lc_memory.errors import StoreReadOnly
@@ -14,6 +14,9 @@ from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Store
 from lc_memory.stores.table import Table, page
+
+if TYPE_CHECKING:
+    from lc_memory.search.asking import Progress, Scope
 
 T = TypeVar("T")
 
@@ -64,6 +67,10 @@ class TableStore(Store):
         # Rows never change, so this copies the references to them.
         yield FrozenTable(self._look(lambda table: Table(table)), self.now)
 
+    def keywords(self) -> TableKeywords:
+        self._look(Table.index_words)
+        return TableKeywords(self)
+
 
 class FrozenTable(TableStore):
     """A table that nobody writes any more."""
@@ -84,3 +91,26 @@ class FrozenTable(TableStore):
 
     def close(self) -> None:
         """There is nothing to release."""
+
+
+class TableKeywords:
+    """The index of words of a table, which keeps it in step itself."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._look = store._look
+
+    def counts(self, tokens: list[str], scope: Scope) -> tuple[int, dict[str, int]]:
+        return self._look(lambda table: table.index_words().counts(tokens, scope))
+
+    def best(self, tokens: Mapping[str, float], scope: Scope, limit: int) -> list[Id]:
+        return self._look(lambda table: table.index_words().best(tokens, scope, limit))
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        def anew(table: Table) -> int:
+            table.postings = None
+            return len(table.index_words())
+
+        count = self._look(anew)
+        if progress is not None:
+            progress(count, count)
+        return count

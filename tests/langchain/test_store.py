@@ -287,9 +287,9 @@ def test_what_has_no_meaning_is_an_error(store: Any, filter: Any) -> None:
 
 
 def test_searching_by_meaning_says_what_to_do(memory: Memory, store: Any) -> None:
-    with pytest.raises(Unsupported, match=r"without query=, by filter="):
+    with pytest.raises(Unsupported, match=r"recall=True.*filter="):
         store.search(USERS, query="pizza")
-    with pytest.raises(Unsupported, match="without index="):
+    with pytest.raises(Unsupported, match="recall=True"):
         memory.store(index={"dims": 3, "embed": lambda texts: [[0.0] * 3 for _ in texts]})
 
 

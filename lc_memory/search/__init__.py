@@ -1,0 +1,1 @@
+"""Recall: finding the right memory by word, by meaning and by time."""

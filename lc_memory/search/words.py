@@ -1,0 +1,83 @@
+"""Text as words to search by: the same for every store, every script kept.
+
+Words are folded (case, width, accents) and English ones stemmed. Scripts that are written without
+spaces (Chinese, Japanese, Thai and their like) become overlapping pairs of characters.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+import regex
+from snowballstemmer.english_stemmer import EnglishStemmer
+
+_UNSPACED: Final = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+_WORD: Final = regex.compile(rf"{_UNSPACED}\p{{M}}*+|(?:(?!{_UNSPACED})[\p{{L}}\p{{M}}\p{{N}}])+")
+_BEGINS_UNSPACED: Final = regex.compile(_UNSPACED)
+_ACCENTS: Final = regex.compile("[\u0300-\u036f]")
+
+#: What a question is made of, but not what it is about. Left out of queries, never of the index.
+STOP_WORDS: Final = frozenset(
+    """a about am an and any are as at be been being but by can could did do does doing for from
+    had has have having he her hers him his how i if in into is it its me might my of on or our
+    she should so some than that the their them there these they this those to us was we were
+    what when where which while who whom whose why will with would you your
+    s t d ll m re ve don didn doesn isn aren wasn weren won hasn haven hadn
+    couldn shouldn wouldn""".split()  # noqa: SIM905 - a list of this length reads better so
+)
+
+
+def plain(text: str) -> str:
+    """The text folded: compatibility forms, case and accents are one."""
+    if text.isascii():
+        return text.lower()
+    apart = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFKC", apart).casefold()
+
+
+def raw_words(text: str) -> list[str]:
+    """The words of a text, folded but not stemmed."""
+    found: list[str] = _WORD.findall(plain(text))
+    if text.isascii():
+        return found
+    return _paired(found)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they are indexed."""
+    return [stem(word) for word in raw_words(text)]
+
+
+def query_words(text: str) -> list[str]:
+    """The words of a question that say what it is about, each once (all, if none does)."""
+    found = raw_words(text)
+    telling = [word for word in found if word not in STOP_WORDS]
+    return list(dict.fromkeys(stem(word) for word in telling or found))
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    if len(word) < 3 or not (word.isascii() and word.isalpha()):
+        return word
+    stemmed: str = EnglishStemmer().stemWord(word)
+    return stemmed
+
+
+def _paired(found: list[str]) -> list[str]:
+    """Runs of characters of unspaced scripts become pairs; a lone one stays."""
+    paired: list[str] = []
+    run: list[str] = []
+    for word in [*found, ""]:
+        if word and _BEGINS_UNSPACED.match(word):
+            run.append(word)
+            continue
+        if len(run) == 1:
+            paired += run
+        paired += [first + second for first, second in pairwise(run)]
+        run.clear()
+        if word:
+            paired.append(word)
+    return paired
