@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from lc_memory.langchain.summary import Summary as Summary
     from lc_memory.langchain.tools import memory_tools as memory_tools
     from lc_memory.langchain.window import window as window
+    from lc_memory.learner import Learner as Learner
     from lc_memory.learning import Learned as Learned
     from lc_memory.log import Log as Log
     from lc_memory.memory import Memory as Memory
@@ -106,6 +107,7 @@ _HOMES = {
     ),
     "lc_memory.filters": "matches",
     "lc_memory.knowledge": "Knowledge",
+    "lc_memory.learner": "Learner",
     "lc_memory.log": "Log",
     "lc_memory.registry": "open_store register",
     "lc_memory.schemas": "Conversation LearningProgress UserProfile",
@@ -172,6 +174,7 @@ __all__ = [
     "LLMCache",
     "LangGraphStore",
     "Learned",
+    "Learner",
     "LearningFailed",
     "LearningProgress",
     "Limits",

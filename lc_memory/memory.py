@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
     from lc_memory.search.recall import Recall
+    from lc_memory.sessions import Session
 
 T = TypeVar("T")
 
@@ -423,6 +424,12 @@ class Memory(Recalling, Upkeep):
 
         return ChatHistory(self.backend, self.bridge, session_id, self.scope, limit)
 
+    def sessions(self) -> list[Session]:
+        """The conversations that have messages, the latest first."""
+        from lc_memory.sessions import sessions
+
+        return sessions(self.backend, self.scope)
+
     def store(
         self, *, ttl: TTLConfig | None = None, index: IndexConfig | None = None
     ) -> LangGraphStore:
@@ -559,6 +566,10 @@ class Memory(Recalling, Upkeep):
     async def amigrate_to(self, other: Memory | str) -> Move:
         """:meth:`migrate_to` for asyncio: call the move's methods in a thread."""
         return await self.bridge.run(self.migrate_to, other)
+
+    async def asessions(self) -> list[Session]:
+        """:meth:`sessions` for asyncio."""
+        return await self.bridge.run(self.sessions)
 
     # -- the end ---------------------------------------------------------------------------
 
