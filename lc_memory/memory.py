@@ -576,9 +576,9 @@ class Memory(Recalling, Upkeep):
     def close(self) -> None:
         """Finish the work under way and close the store. Closing twice is allowed; a handle
         from :meth:`as_user` closes nothing."""
-        if self._backups is not None:
-            self._backups.close()
         if self._opened:
+            for end in self._layers.closing:
+                end()
             self.bridge.close()
             try:
                 self._layers.close()

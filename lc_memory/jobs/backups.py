@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lc_memory.errors import (
     BackupKeyError,
@@ -26,47 +24,19 @@ from lc_memory.errors import (
 from lc_memory.jobs.backup import Backup, backup, restore, verify
 from lc_memory.jobs.drill import drill
 from lc_memory.jobs.progress import Progress, shown
-from lc_memory.jobs.retention import Keep, kept
+from lc_memory.jobs.retention import Keep
 from lc_memory.jobs.rights import Rights
 from lc_memory.jobs.schedule import PLACE, Lease, Schedule, minutes
 from lc_memory.jobs.seal import Key, check_key
-from lc_memory.jobs.targets import Folder, Target, split, target
-from lc_memory.records import Namespace, Query, Record
-from lc_memory.store import Store
+from lc_memory.jobs.shelf import Made, Shelf, is_name, new_name, record
+from lc_memory.jobs.targets import Folder, split, target
+from lc_memory.records import Namespace
+from lc_memory.store import Store, closed
 
 _log = logging.getLogger("lc_memory.backups")
 
-_RESULTS: Final[Namespace] = (*PLACE, "results")
-_NAME: Final = re.compile(r"lc_memory-(\d{8}T\d{6}Z)-[0-9a-f]{6}(\.jsonl?(?:\.gz|\.zst)?)")
-_DRAFT: Final = re.compile(rf"\.?{_NAME.pattern}\.(?:part|[0-9a-f]{{8}})")
-_TIME: Final = "%Y%m%dT%H%M%SZ"
-#: Failures that are kept, besides the results of the backups that are there.
-_FAILURES: Final = 50
 #: After a failure it is tried again, at first after so many minutes, then ever later.
 _RETRY, _LONGEST_RETRY = 5.0, 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A backup on the schedule's list: its file, and what is known of it.
-
-    ``drill`` is ``"passed"``, ``"failed"`` or ``""`` (not tried). ``error`` says what went wrong;
-    where no file came of it, ``size`` (bytes) is 0.
-    """
-
-    name: str
-    url: str
-    made_at: datetime
-    size: int
-    count: int | None = None
-    sha256: str | None = None
-    sealed: bool = False
-    drill: str = ""
-    error: str = ""
-
-    @property
-    def good(self) -> bool:
-        return not self.error and self.drill != "failed"
 
 
 class _Stopped(StoreClosed):
@@ -154,9 +124,9 @@ class Backups:
         return made
 
     def _tried(self, path: str | os.PathLike[str], outcome: str, error: str) -> None:
-        name = os.path.basename(os.fspath(path))
-        if not self.scope and self.store.get(_RESULTS, name) is not None:
-            self._record(name, {"drill": outcome, "error": error})
+        if not self.scope:
+            name = os.path.basename(os.fspath(path))
+            record(self.store, name, {"drill": outcome, "error": error}, known=True)
 
     # -- the schedule ----------------------------------------------------------------------
 
@@ -265,16 +235,7 @@ class Backups:
 
     def list(self) -> list[Made]:
         """The backups of the schedule, newest first, and the runs that failed."""
-        plan = self._planned()
-        place = target(plan.to, self._options)
-        known = {r.key: r for r in self.store.records(Query(_RESULTS))}
-        found = [
-            _made(name, place, size, known.pop(name, None))
-            for name, size in place.names().items()
-            if _NAME.fullmatch(name)
-        ]
-        found += [_made(name, place, 0, r) for name, r in known.items() if r.value.get("error")]
-        return sorted(found, key=lambda made: (made.made_at, made.name), reverse=True)
+        return self._shelf(self._planned()).list()
 
     def prune(self) -> Sequence[str]:
         """Delete what the schedule does not keep; returns the names.
@@ -283,32 +244,12 @@ class Backups:
         is there. Only files that a schedule made are touched, and abandoned drafts of them.
         """
         plan = self._planned()
-        place = target(plan.to, self._options)
-        listed = self.list()
-        files = [made for made in listed if made.size]
-        good = [made for made in files if made.good]
-        stay = kept([made.made_at for made in good], plan.keep)
-        newest = max(stay, default=datetime.min.replace(tzinfo=UTC))
-        gone = [made.name for made in good if made.made_at not in stay]
-        gone += [made.name for made in files if not made.good and made.made_at < newest]
-        failures = [made.name for made in listed if not made.size]
-        for name in gone:
-            place.remove(name)
-            _log.info("backup %s was deleted: the schedule keeps others", place.url(name))
-        there = {made.name for made in listed}
-        lost = [r.key for r in self.store.records(Query(_RESULTS)) if r.key not in there]
-        for name in (*gone, *lost, *failures[_FAILURES:]):
-            self.store.delete(_RESULTS, name)
-        yesterday = self.store.now() - timedelta(days=1)
-        for name in place.names():
-            draft = _DRAFT.fullmatch(name)
-            if draft and datetime.strptime(draft[1] + "+0000", _TIME + "%z") < yesterday:
-                place.remove(name)
-        return gone
+        return self._shelf(plan).prune(plan.keep)
 
     def close(self) -> None:
         """Follow the schedule no longer; a backup under way is given up, cleanly."""
-        self._closed.set()
+        with self._lock:
+            self._closed.set()
         self._stop()
 
     # -- inside ----------------------------------------------------------------------------
@@ -320,14 +261,15 @@ class Backups:
     def _make(self, plan: Schedule, lease: Lease) -> Made:
         """Back up, try it out, thin out, and record what came of it."""
         began, started = self.store.now(), time.monotonic()
-        place = target(plan.to, self._options)
-        name = f"lc_memory-{began:{_TIME}}-{secrets.token_hex(3)}{plan.format}"
+        shelf = self._shelf(plan)
+        place, name = shelf.place, new_name(began, plan.format)
         result: dict[str, Any] = {"at": began, "drill": "", "error": ""}
 
         def progress(done: int, total: int) -> None:
             if self._closed.is_set():
                 raise _Stopped("the memory was closed; the backup was given up")
-            lease.renew()
+            with suppress(Conflict):  # it ended meanwhile; then two are made, which does no harm
+                lease.renew()
 
         try:
             if plan.sealed and self._key is None:
@@ -335,7 +277,7 @@ class Backups:
             made = place.save(name, lambda path: self._backup(path, self._key, progress))
             self._rights.tell("backup", (), f"{made.count} records")
             result |= {"count": made.count, "sha256": made.sha256, "sealed": made.sealed}
-            self.store.put(_RESULTS, name, result | {"size": made.size})
+            record(self.store, name, result)
             if plan.drill:
                 result["drill"] = "failed"  # until it has passed
                 with place.local(name) as path:
@@ -347,24 +289,21 @@ class Backups:
         except Exception as error:
             result["error"] = f"{type(error).__name__}: {error}"
             _log.error("backup %s failed: %s", place.url(name), error)
-            self._record(name, result)
+            record(self.store, name, result)
             self._failed(began)
-            self._tell(_made(name, place, 0, self.store.get(_RESULTS, name)))
+            self._tell(shelf.made(name, 0))
             raise
-        self._record(name, result)
+        record(self.store, name, result)
         self.store.put(PLACE, "state", {"last": began})
         _log.info(
             "backup %s: %d records, %d bytes, %.1f s%s",
             *(place.url(name), made.count, made.size, time.monotonic() - started),
             ", restored for a trial" if plan.drill else "",
         )
-        self.prune()
-        done = _made(name, place, made.size, self.store.get(_RESULTS, name))
+        shelf.prune(plan.keep)
+        done = shelf.made(name, made.size)
         self._tell(done)
         return done
-
-    def _record(self, name: str, result: Mapping[str, Any]) -> None:
-        self.store.update(_RESULTS, name, dict(result), default={})
 
     def _failed(self, when: datetime) -> None:
         def failed(state: dict[str, Any]) -> dict[str, Any]:
@@ -390,6 +329,9 @@ class Backups:
             due = max(due, failed + timedelta(minutes=min(wait, plan.every or wait)))
         return due
 
+    def _shelf(self, plan: Schedule) -> Shelf:
+        return Shelf(self.store, target(plan.to, self._options))
+
     def _planned(self) -> Schedule:
         self._whole()
         plan = self.scheduled()
@@ -398,15 +340,15 @@ class Backups:
         return plan
 
     def _whole(self) -> None:
+        self._rights.require("admin")
         if self.scope:
             raise Unsupported("schedules are for the whole memory, not for a user's handle")
-        self._rights.require("admin")
 
     @contextmanager
     def _at(self, path: str | os.PathLike[str]) -> Iterator[tuple[Path, str | None]]:
         """Where the file can be read, and what to call it."""
         place, name = split(path)
-        if isinstance(place, Folder) and not self.scope and _NAME.fullmatch(os.fspath(path)):
+        if isinstance(place, Folder) and not self.scope and is_name(os.fspath(path)):
             plan = None if Path(path).exists() else self.scheduled()
             if plan is not None:
                 place = target(plan.to, self._options)
@@ -418,10 +360,12 @@ class Backups:
     def _start(self) -> None:
         from lc_memory.jobs.timer import Timer
 
-        self._closed.clear()
         with self._lock:
+            if self._closed.is_set():
+                raise closed("memory")
             if self._timer is None:
                 self._timer = Timer(self)
+                self._rights.at_close(self.close)
             self._timer.plan()
 
     def _stop(self) -> None:
@@ -429,20 +373,3 @@ class Backups:
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.stop()
-
-
-def _made(name: str, place: Target, size: int, known: Record | None) -> Made:
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    value = {} if known is None else known.value
-    return Made(
-        name,
-        place.url(name),
-        value.get("at") or datetime.strptime(match[1] + "+0000", _TIME + "%z").astimezone(UTC),
-        size,
-        value.get("count"),
-        value.get("sha256"),
-        value.get("sealed", False),
-        value.get("drill", ""),
-        value.get("error", ""),
-    )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -35,7 +36,7 @@ from lc_memory.jobs.migrate import (
     digest_of,
 )
 from lc_memory.jobs.parts import STAYS_BEHIND, belongs, staying
-from lc_memory.jobs.progress import Progress, silent
+from lc_memory.jobs.progress import Progress, shown, silent
 from lc_memory.records import Delete, Namespace, Op, Order, Query, Record, Restore, Value
 from lc_memory.store import Store
 
@@ -71,14 +72,15 @@ class Move:
         prefix: Namespace = (),
         *,
         owns_target: bool = False,
-        progress: Progress = silent,
+        progress: Progress | None = None,
     ) -> None:
         self.source = source
         self.target = target
         self.prefix = prefix
         self._name = "live " + "/".join(prefix)
         self._owns_target = owns_target
-        self._tell = progress
+        self._progress = progress
+        self._tell = progress or silent
 
     @property
     def phase(self) -> str:
@@ -127,6 +129,10 @@ class Move:
         the source is written meanwhile: stop the writers, and call it again.
         """
         self._state("following", "finished")
+        with self._watched("Comparing"):
+            return self._finish()
+
+    def _finish(self) -> Migration:
         self._follow()
         self._align(self.source, self.target)
         summary = Summary()
@@ -175,6 +181,12 @@ class Move:
             self.target.close()
 
     # -- inside ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _watched(self, title: str) -> Iterator[None]:
+        with shown(title) as bar:
+            self._tell = self._progress or bar
+            yield
 
     def _state(self, *phases: str) -> Value:
         marker = self.target.get(*MARKER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lc_memory.errors import BackupError, InvalidInput
 from lc_memory.jobs.backup_file import Backup
 from lc_memory.layers.stack import Stack
@@ -49,6 +51,11 @@ class Rights:
         """Take up the keys that were restored."""
         if self._stack is not None:
             self._stack.reload(scope)
+
+    def at_close(self, end: Callable[[], None]) -> None:
+        """Have this done when the memory is closed, whatever handle began it."""
+        if self._stack is not None:
+            self._stack.closing.append(end)
 
 
 def check_move(source: Stack, principal: str | None, target: Stack | None) -> None:

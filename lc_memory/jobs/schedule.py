@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from lc_memory.errors import Conflict, InvalidInput, MissingExtra
+from lc_memory.errors import Conflict, InvalidInput, MissingExtra, NewerFormat
 from lc_memory.jobs.retention import Keep
 from lc_memory.records import ABSENT, Namespace, Record, Value
 from lc_memory.store import Store
@@ -78,7 +78,13 @@ class Schedule:
 
     @classmethod
     def read(cls, record: Record) -> Schedule:
-        return cls(**{**record.value, "keep": Keep(**record.value["keep"])})
+        try:
+            return cls(**{**record.value, "keep": Keep(**record.value["keep"])})
+        except TypeError as error:  # it says more than this version knows
+            raise NewerFormat(
+                "the schedule of backups was stored by a newer version of lc_memory; upgrade "
+                "(pip install -U lc-memory), or schedule them anew"
+            ) from error
 
 
 def minutes(every: str | float | timedelta) -> float:

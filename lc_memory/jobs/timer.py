@@ -8,7 +8,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from lc_memory.errors import MissingExtra
+from lc_memory.errors import MissingExtra, StoreClosed
 
 if TYPE_CHECKING:
     from lc_memory.jobs.backups import Backups
@@ -66,6 +66,8 @@ class Timer:
                 return
             try:
                 self.plan()
+            except StoreClosed:
+                _log.info("the store is closed, and its backups end with it")
             except Exception as error:  # noqa: BLE001 - the store is out of reach: look again later
                 _log.warning("the schedule of backups cannot be read: %s", error)
                 self._wake_in(timedelta(minutes=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
@@ -52,6 +52,8 @@ class Stack:
     ) -> None:
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
+        #: What ends with the memory, before its store is closed: schedules of any handle.
+        self.closing: list[Callable[[], None]] = []
         self.settings = read_settings(store)
         self.sealed: Store = store
         self.keyring: Keyring | None = None

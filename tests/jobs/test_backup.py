@@ -22,12 +22,15 @@ from lc_memory import (
     InvalidInput,
     Memory,
     Query,
+    StoreFull,
     StoreReadOnly,
 )
 from lc_memory.jobs.backup import backup, restore, verify
 from lc_memory.jobs.drill import drill
+from lc_memory.stores.sql import SQLStore
 from tests.jobs.test_migrate import everything, fill
-from tests.stores.test_files_crash import ReadOnly
+from tests.stores.test_files import open_file
+from tests.stores.test_files_crash import ReadOnly, Small
 
 NAMES = ["b.json", "b.json.gz", "b.json.zst", "b.jsonl", "b.jsonl.gz", "b.jsonl.zst", "b"]
 KEY = b"k" * 32
@@ -120,6 +123,22 @@ def test_expired_records_are_kept_as_they_are(tmp_path: Path) -> None:
         clock.forward(120)
         assert memory.backup_data(tmp_path / "b.jsonl").count == 1
         assert drill(tmp_path / "b.jsonl").count == 1
+
+
+def test_declared_indexes_are_kept_in_step(
+    tmp_path: Path, postgres_databases: Any, mariadb_databases: Any
+) -> None:
+    servers = [databases(tmp_path) for databases in (postgres_databases, mariadb_databases)]
+    urls = [f"sqlite:///{tmp_path}/m.db", *servers]
+    for url in urls:
+        with Memory(url, indexes={"log": ["at"]}) as memory:
+            memory.batch_store([("log", {"id": str(i), "at": i}) for i in range(50)])
+            memory.backup_data(tmp_path / "b.jsonl")
+            memory.delete_memory("log", {"at": {"$lt": 40}})
+            memory.update_memory("log", {"at": 1000}, id="45")
+            memory.restore_data(tmp_path / "b.jsonl")
+            found = memory.search_memory("log", {"at": {"$gte": 38}}, order_by="at")
+            assert [d["at"] for d in found] == list(range(38, 50))
 
 
 # -- what is refused ---------------------------------------------------------------------------
@@ -395,6 +414,28 @@ for room in (0, 10, 100, {made.size // 2}, {made.size - 1}):
     assert (done.stdout, done.stderr) == ("full\n" * 10, "")
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.glob(".b*")] == []
+
+
+def test_a_disk_that_is_full_while_restoring_keeps_the_old_state(tmp_path: Path) -> None:
+    with Memory("memory://") as big:
+        big.batch_store([("a", {"id": str(i), "v": "x" * 500}) for i in range(2000)])
+        big.backup_data(tmp_path / "big.jsonl")
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        store.put(("n",), "before", {"v": 1})
+        pages = store._db.select("PRAGMA page_count")[0][0]
+        store._db._writer[1].execute(f"PRAGMA max_page_count = {pages + 20}")
+        with pytest.raises(StoreFull):
+            restore(store, tmp_path / "big.jsonl")
+        assert [record.key for record in store.records()] == ["before"]
+    disk = Small()
+    with open_file(tmp_path, "json", disk=disk, idle=60) as files:
+        files.put(("n",), "before", {"v": 1})
+        disk.room = 10_000
+        with pytest.raises(StoreFull):
+            restore(files, tmp_path / "big.jsonl")
+        assert [record.key for record in files.records()] == ["before"]
+        disk.room = 1 << 40
+        assert restore(files, tmp_path / "big.jsonl") == files.count() == 2000
 
 
 def test_where_nothing_may_be_written(filled: Memory, tmp_path: Path) -> None:

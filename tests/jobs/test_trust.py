@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,7 +105,21 @@ def test_who_may_not_read_may_not_back_up(tmp_path: Path) -> None:
         assert bob.search_memory("notes") == [{"id": "1"}]
         everyone.schedule_backups("1d", to=tmp_path / "backups", start=False)
         assert everyone.backups.run().good
+        everyone.schedule_backups()  # the timer is a handle's, and ends with the memory
         told = {entry.action for entry in everyone.audit.entries()}
         assert {"backup", "restore"} <= told
         everyone.audit.verify()
         assert root.user == "root"
+    assert [t.name for t in threading.enumerate() if "APScheduler" in t.name] == []
+
+
+async def test_an_async_caller_moves_too(tmp_path: Path) -> None:
+    async with Memory("memory://") as memory:
+        await memory.astore_memory("a", {"id": "1"})
+        move = await memory.amigrate_to(f"sqlite:///{tmp_path}/m.db")
+        await asyncio.to_thread(move.run)
+        await asyncio.to_thread(move.finish)
+        await asyncio.to_thread(move.confirm)
+        move.close()
+    async with Memory(f"sqlite:///{tmp_path}/m.db") as moved:
+        assert await moved.aretrieve_memory("a") == {"id": "1"}

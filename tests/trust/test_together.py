@@ -55,7 +55,12 @@ def test_all_layers_work_together(guarded: Memory, tmp_path: Path) -> None:
     assert "a secret" in repr(guarded.export_user("alice", tmp_path / "a.json"))
     actions = {entry.action for entry in guarded.audit.entries()}
     assert {"put", "export", "check"} <= actions
+    keyring = guarded._layers.keyring
+    assert keyring is not None
+    assert keyring._record("alice") is not None
     forgotten = guarded.forget_user("alice")
+    assert keyring._record("alice") is None  # old backups tell nothing of her
+    assert keyring._record("bob") is not None
     assert forgotten.counts == {"documents": 2, "links": 2}
     assert "forget" in {entry.action for entry in guarded.audit.entries()}
     assert alice.search_memory("notes") == []
