@@ -25,7 +25,8 @@ from lc_memory.cli.running import (
 )
 from lc_memory.cli.tables import show
 from lc_memory.errors import InvalidInput
-from lc_memory.jobs.backups import Backups, Made
+from lc_memory.jobs.backups import Backups
+from lc_memory.jobs.shelf import Made
 
 #: What seals backups and opens them: 32 bytes as base64 or hex, or a passphrase. Not an option,
 #: since others see what is typed.

@@ -28,7 +28,8 @@ def serve(
     """Serve the chatbot over the memory of a URL until it is stopped (Ctrl-C).
 
     ``url``: as for :class:`~lc_memory.Memory`. ``port`` 0 takes a free one. ``ready`` is told the
-    page's address. Other options are :class:`~memory_agent.agent.MemoryAgent`'s. There are no
+    page's address. Other options are :class:`~memory_agent.agent.MemoryAgent`'s; ``recall`` is on
+    unless they say otherwise. There are no
     passwords, so only this machine is served: raises InvalidInput for a host that is not its
     loopback, or a port that is taken; MissingExtra without the extra ``web``.
     """
@@ -38,10 +39,13 @@ def serve(
         from memory_agent.web.app import build
     except ImportError as error:
         raise MissingExtra("The web chatbot", "web") from error
+    options.setdefault("recall", True)
     listening = _listen(host, port)
     with (
         listening,
-        MemoryAgent(url=None if url is None else str_of(url), **options) as tutor,
+        MemoryAgent(
+            url=url if url is None else str_of(url), **{"recall": True, **options}
+        ) as tutor,
     ):
         config = uvicorn.Config(
             LocalOnly(build(tutor)), log_level="warning", timeout_graceful_shutdown=2
