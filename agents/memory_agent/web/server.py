@@ -43,9 +43,7 @@ def serve(
     listening = _listen(host, port)
     with (
         listening,
-        MemoryAgent(
-            url=url if url is None else str_of(url), **{"recall": True, **options}
-        ) as tutor,
+        MemoryAgent(url=None if url is None else str_of(url), **options) as tutor,
     ):
         config = uvicorn.Config(
             LocalOnly(build(tutor)), log_level="warning", timeout_graceful_shutdown=2
