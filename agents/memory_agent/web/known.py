@@ -76,7 +76,9 @@ def _recalled(tutor: MemoryAgent, question: str, session: str) -> tuple[dict[str
         why = f"recalled: {hit.why}"
         if kind == "documents":
             reasons[hit.record.key] = why
-        elif name != session and hit.record.value.get("type") == "human":
+        elif name == session or not hit.parts.keys() & {"words", "meaning"}:
+            continue  # it is in the talk anyway, or merely stands beside what was found
+        elif hit.record.value.get("type") == "human":
             said.append(Said((hit.record.namespace, hit.record.key), hit.text, why))
     return reasons, said[:RECALLED]
 
