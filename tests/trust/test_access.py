@@ -408,6 +408,12 @@ def test_an_administrator_sees_all_but_the_librarys_own(guarded: Memory, notes: 
     assert [g.role for g in root.access.grants()] == ["reader"]
 
 
+def test_a_user_may_export_what_is_theirs(guarded: Memory, notes: Memory) -> None:
+    assert "peanuts" in repr(notes.export_user("alice"))
+    with pytest.raises(AccessDenied):
+        notes.export_user("bob")
+
+
 def test_nobody_writes_in_anothers_name(guarded: Memory) -> None:
     bob = guarded.as_user("bob").backend
     with pytest.raises(AccessDenied):
