@@ -30,8 +30,11 @@ class Scope:
     within: Limits | None = None
 
     def covers(self, id: Id) -> bool:
-        covered = any(id[0][: len(prefix)] == prefix for prefix in self.prefixes)
-        return covered and (self.within is None or self.within.allow(id))
+        if self.prefixes != EVERYTHING:
+            namespace = id[0]
+            if not any(namespace[: len(prefix)] == prefix for prefix in self.prefixes):
+                return False
+        return self.within is None or self.within.allow(id)
 
     def tokens(self) -> list[list[str]]:
         """The same in an index's words: each list is of alternatives, and all lists hold."""
