@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo test check bench clean
+.PHONY: demo web test check bench clean
 
 demo: .venv/.demo  ## talk to the tutor in the terminal (without one: a tour in two sessions)
 	@$(BIN)/python agents/main.py
+
+web: .venv/.web  ## the same tutor in the browser, with what it knows beside it
+	@$(BIN)/python -m memory_agent.web
 
 test: check  ## lint, types and all tests, with real servers
 	$(BIN)/python -m pytest
@@ -28,6 +31,11 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	@echo "Installing into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[agent,openai]"
 	@touch $@
+
+.venv/.web: .venv/.python pyproject.toml
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[web,openai]"
+	@touch $@ .venv/.demo
 
 .venv/.dev: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."

@@ -12,12 +12,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
@@ -26,13 +24,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]  # runs from a checkout that was no
 
 from lc_memory.errors import LCMemoryError  # noqa: E402
 from memory_agent.agent import MemoryAgent  # noqa: E402
-from memory_agent.models import describe  # noqa: E402
-from utils import contents, knowledge_panel, progress_picture  # noqa: E402
-
-HELP = """\
-Just talk. Try: Hi, I'm Ada. I prefer short answers with Python examples.
-/memory    what I know about you        /forget X  forget X (or: everything)
-/progress  how far you are              /quit      leave; I keep what I know"""
+from memory_agent.terminal import Chat, has_terminal  # noqa: E402
+from utils import contents, knowledge_panel  # noqa: E402
 
 TOUR = (
     (
@@ -59,57 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--session", default=None, help="a session to continue")
     parser.add_argument("--say", nargs="+", metavar="TEXT", help="say this, and leave")
     options = parser.parse_args(arguments)
-    if options.say is None and not sys.stdin.isatty():
+    if options.say is None and not has_terminal():
         return tour(Console(width=100))
     console = Console()
     try:
         with MemoryAgent(db_path=options.db, user_id=options.user) as agent:
             agent.session_id = options.session or agent.session_id
-            return 0 if talk(agent, console, options.say) else 1
+            return 0 if Chat(agent, console).talk(options.say) else 1
     except LCMemoryError as error:
         console.print(Text(str(error), style="red"))
         return 1
-
-
-def talk(agent: MemoryAgent, console: Console, say: Sequence[str] | None) -> bool:
-    """One session: greet, then answer until the user leaves. Whether all was answered."""
-    answered = True
-    console.print(Text(describe(agent.model), style="dim"))
-    tutor(console, agent.greeting())
-    for text in _spoken(console, say) if say else _typed(console):
-        command, _, rest = text.partition(" ")
-        if command in ("/quit", "/exit"):
-            break
-        if command == "/memory":
-            console.print(knowledge_panel(agent.knowledge))
-        elif command == "/progress":
-            console.print(progress_picture(agent.knowledge.snapshot(0)["progress"]))
-        elif command == "/forget":
-            console.print(
-                "Forgotten:", agent.knowledge.forget(rest) or "nothing; name it as /memory shows it"
-            )
-        elif command.startswith("/"):
-            console.print(Text(HELP, style="dim"))
-        else:
-            answered &= answer(agent, console, text)
-    return answered
-
-
-def answer(agent: MemoryAgent, console: Console, text: str) -> bool:
-    """Ask the model; what goes wrong with it is said, and ends nothing."""
-    try:
-        tutor(console, agent.chat(text))
-    except LCMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - models fail in every way; the talk goes on
-        console.print(Text(f"The model could not answer: {error}", style="red"))
-        return False
-    return True
-
-
-def tutor(console: Console, text: str) -> None:
-    console.print(Text("Tutor: ", style="bold cyan"), end="")
-    console.print(Markdown(text))
 
 
 def tour(console: Console) -> int:
@@ -134,26 +86,6 @@ def tour(console: Console) -> int:
         f"Look inside: sqlite3 {database} 'SELECT namespace, key, value FROM lc_memory_records'"
     )
     return 0
-
-
-def _spoken(console: Console, say: Sequence[str]) -> Iterator[str]:
-    for text in say:
-        console.print(Text("You:   ", style="bold green") + Text(text))
-        yield text
-
-
-def _typed(console: Console) -> Iterator[str]:
-    with suppress(ImportError):  # not on Windows
-        import readline  # noqa: F401 - gives input() its history
-    console.print(Text("/help shows what I understand, /quit leaves.", style="dim"))
-    while True:
-        try:
-            text = console.input("[bold green]You:[/]   ").strip()
-        except (EOFError, KeyboardInterrupt):
-            console.print()
-            return
-        if text:
-            yield text
 
 
 if __name__ == "__main__":

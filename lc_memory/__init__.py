@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from lc_memory.audit import AuditEntry as AuditEntry
     from lc_memory.errors import AccessDenied as AccessDenied
     from lc_memory.errors import BackupError as BackupError
+    from lc_memory.errors import BackupKeyError as BackupKeyError
     from lc_memory.errors import CommitUnknown as CommitUnknown
     from lc_memory.errors import Conflict as Conflict
     from lc_memory.errors import CorruptStore as CorruptStore
+    from lc_memory.errors import DrillFailed as DrillFailed
     from lc_memory.errors import InvalidDocument as InvalidDocument
     from lc_memory.errors import InvalidFilter as InvalidFilter
     from lc_memory.errors import InvalidInput as InvalidInput
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from lc_memory.errors import MigrationError as MigrationError
     from lc_memory.errors import MissingExtra as MissingExtra
     from lc_memory.errors import NewerFormat as NewerFormat
+    from lc_memory.errors import SnapshotLost as SnapshotLost
     from lc_memory.errors import StoreClosed as StoreClosed
     from lc_memory.errors import StoreError as StoreError
     from lc_memory.errors import StoreFull as StoreFull
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from lc_memory.langchain.summary import Summary as Summary
     from lc_memory.langchain.tools import memory_tools as memory_tools
     from lc_memory.langchain.window import window as window
+    from lc_memory.learner import Learner as Learner
     from lc_memory.learning import Learned as Learned
     from lc_memory.log import Log as Log
     from lc_memory.memory import Memory as Memory
@@ -103,6 +107,7 @@ _HOMES = {
     ),
     "lc_memory.filters": "matches",
     "lc_memory.knowledge": "Knowledge",
+    "lc_memory.learner": "Learner",
     "lc_memory.log": "Log",
     "lc_memory.registry": "open_store register",
     "lc_memory.schemas": "Conversation LearningProgress UserProfile",
@@ -124,10 +129,10 @@ _HOMES = {
     "lc_memory.search.ranking": "Rules",
     "lc_memory.search.recall": "Recall",
     "lc_memory.errors": (
-        "AccessDenied BackupError CommitUnknown Conflict CorruptStore InvalidDocument "
-        "InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue LCMemoryError "
-        "LearningFailed LinkedRecord MemoryNotFound MigrationError MissingExtra "
-        "NewerFormat StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
+        "AccessDenied BackupError BackupKeyError CommitUnknown Conflict CorruptStore DrillFailed "
+        "InvalidDocument InvalidFilter InvalidInput InvalidKey InvalidQuery InvalidValue "
+        "LCMemoryError LearningFailed LinkedRecord MemoryNotFound MigrationError MissingExtra "
+        "NewerFormat SnapshotLost StoreClosed StoreError StoreFull StoreReadOnly StoreUnavailable "
         "UnknownStorage Unsupported WrongKey"
     ),
 }
@@ -142,6 +147,7 @@ __all__ = [
     "AsyncStore",
     "AuditEntry",
     "BackupError",
+    "BackupKeyError",
     "Capabilities",
     "ChatHistory",
     "Checkpointer",
@@ -151,6 +157,7 @@ __all__ = [
     "Conversation",
     "CorruptStore",
     "Delete",
+    "DrillFailed",
     "Expect",
     "Grant",
     "Hit",
@@ -167,6 +174,7 @@ __all__ = [
     "LLMCache",
     "LangGraphStore",
     "Learned",
+    "Learner",
     "LearningFailed",
     "LearningProgress",
     "Limits",
@@ -189,6 +197,7 @@ __all__ = [
     "Record",
     "Restore",
     "Rules",
+    "SnapshotLost",
     "Store",
     "StoreClosed",
     "StoreError",

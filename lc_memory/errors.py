@@ -17,9 +17,14 @@ LCMemoryError
 ├── Unsupported (NotImplementedError) this store or configuration cannot do that
 ├── LearningFailed                   a model's answer that no facts can be made of
 ├── BackupError (ValueError)         a backup that is damaged, foreign or too new
+│   ├── BackupKeyError               sealed, and the key is missing or another
+│   └── DrillFailed                  restoring it for a trial gave something else
+├── MigrationError (ValueError)      a copy that would overwrite, or came out different
 └── StoreError                       the store itself
     ├── StoreClosed                  used after close()
     ├── StoreUnavailable (ConnectionError)  cannot be reached or opened, or is busy
+    │   ├── CommitUnknown            the connection broke while committing
+    │   └── SnapshotLost             others wrote where no moment can be kept
     ├── StoreFull (OSError)          no room left; what was stored before is intact
     ├── StoreReadOnly (PermissionError)  may be read but not written
     ├── CorruptStore                 the stored bytes are not what was written
@@ -117,6 +122,14 @@ class BackupError(LCMemoryError, ValueError):
     """A backup that is damaged, truncated, foreign or of a newer format."""
 
 
+class BackupKeyError(BackupError):
+    """A sealed backup, and no key was given, or another than it was sealed with."""
+
+
+class DrillFailed(BackupError):
+    """A backup that was restored for a trial, and did not come out as it was."""
+
+
 class MigrationError(LCMemoryError, ValueError):
     """A copy into a store that would overwrite what is there, or that came out different."""
 
@@ -135,6 +148,10 @@ class StoreUnavailable(StoreError, ConnectionError):
 
 class CommitUnknown(StoreUnavailable):
     """The connection broke while a write was being committed: it may have arrived or not."""
+
+
+class SnapshotLost(StoreUnavailable):
+    """Others wrote while a store was read that cannot show one moment (MongoDB alone)."""
 
 
 class StoreFull(StoreError, OSError):

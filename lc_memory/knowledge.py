@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from lc_memory import values
 from lc_memory.documents import document_key
-from lc_memory.errors import InvalidValue
+from lc_memory.errors import InvalidValue, MemoryNotFound, MissingExtra
 from lc_memory.facts import believed, place_for
 from lc_memory.layers.indexed import indexed_in
-from lc_memory.records import Namespace, Value
+from lc_memory.learner import ANYBODY, COLLECTION, Course, Learner, Rating, due_in
+from lc_memory.records import Delete, Namespace, Put, Value
 from lc_memory.schemas import LearningProgress, UserProfile
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["name", "email", "level", "preference", "fact"]
 
-#: The course of the examples: the tutor's, unless it is given another.
-COURSE: Final = ("variables", "functions", "classes", "inheritance")
-
-#: Who a memory belongs to that no user was named for.
-ANYBODY: Final = "default"
+#: The course of the examples: the tutor's, unless it is given another. Each topic with what must
+#: be mastered before it.
+COURSE: Final[Mapping[str, Sequence[str]]] = {
+    "variables": (),
+    "functions": ("variables",),
+    "classes": ("functions",),
+    "inheritance": ("classes",),
+}
 
 _WORD: Final = re.compile(r"\w+")
 _PROFILE_FIELD: Final = {"name": "name", "email": "email", "level": "experience_level"}
@@ -48,16 +53,16 @@ class Knowledge:
     belongs to one person. Several processes and threads may change the same knowledge.
     """
 
-    def __init__(self, memory: Memory, course: Sequence[str] = COURSE) -> None:
+    def __init__(self, memory: Memory, course: Course = COURSE) -> None:
         self.memory = memory
         self.user = memory.user or ANYBODY
-        self.course = list(course)
+        self.learner = Learner(memory, course)
 
     def profile(self) -> UserProfile:
         return self._profile(self._get("user_profile"))
 
     def progress(self) -> LearningProgress:
-        return self._progress(self._get("user_learning_progress"))
+        return self.learner.progress()
 
     def facts(self, limit: int | None = None) -> list[Value]:
         """The facts that are believed (``id``, ``text`` and more, see :mod:`lc_memory.facts`),
@@ -77,22 +82,22 @@ class Knowledge:
             self._remember_fact(content)
         elif kind == "preference":
             about = (topic or "").strip() or content
-            self._change_profile({"preferences": {about: content}})
+            self.change_profile({"preferences": {about: content}})
         else:
-            self._change_profile({_PROFILE_FIELD[kind]: content})
+            self.change_profile({_PROFILE_FIELD[kind]: content})
         return {"remembered": {"kind": kind, "content": content, "topic": topic}}
 
     def recall(self, query: str = "", limit: int = 20) -> Value:
         """What is known; with a query, only the facts that bear on it: those that recall finds,
         where the memory has it, else those that share a word with it."""
-        wanted = _words(query)
+        wanted = words_of(query)
         if wanted and indexed_in(self.memory.backend) is not None:
             hits = self.memory.recall(query, k=limit, namespaces=[("documents", "facts")])
             found = [{"key": hit.record.key, "text": hit.text} for hit in hits]
             return {**self.snapshot(0), "facts": found}
         known = self.snapshot(None if wanted else limit)
         if wanted:
-            known["facts"] = [f for f in known["facts"] if wanted & _words(f["text"])][:limit]
+            known["facts"] = [f for f in known["facts"] if wanted & words_of(f["text"])][:limit]
         return known
 
     def forget(self, what: str) -> list[str]:
@@ -107,28 +112,50 @@ class Knowledge:
             return self._forget_everything()
         gone = self._forget_in_profile(plain)
         if plain in (topic.casefold() for topic in self._topics()):
-            self._change("user_learning_progress", lambda v: self._progress(v).without(plain))
+            self.learner.drop(plain)
             gone.append(plain)
-        wanted = _words(plain)
+        wanted = words_of(plain)
         for fact in self.memory.search_memory("facts"):  # the superseded ones too
-            if wanted and wanted <= _words(fact["text"]):
+            if wanted and wanted <= words_of(fact["text"]):
                 self.memory.delete_memory("facts", id=fact["id"])
                 gone.append(fact["text"])
         return gone
 
+    def correct_fact(self, id: str, text: str) -> Value:
+        """Put another fact in the place of one, in one step; returns the new one.
+
+        Raises InvalidValue if there is no text, MemoryNotFound if there is no such fact.
+        """
+        if not text.strip():
+            raise InvalidValue("$.text", "empty; say what is right, or forget the fact")
+        store, namespace = self.memory.backend, self._namespace("facts")
+        old = store.get(namespace, document_key(id))
+        if old is None:
+            raise MemoryNotFound(f"there is no fact {id!r} any more")
+        new, _ = place_for(store, namespace, text.strip())
+        value = {**old.value, "id": new, "text": text.strip()}
+        gone = [] if old.key == new else [Delete(namespace, old.key, replacing=old)]
+        store.write([*gone, Put(namespace, new, value, owner=self.memory.user)])
+        return value
+
+    def forget_fact(self, id: str) -> bool:
+        """Forget the one fact of that id; whether there was one."""
+        return bool(self.memory.delete_memory("facts", id=id))
+
     def advance(self, completed: Sequence[str] = (), current: str | None = None) -> Value:
         """Note completed topics, or the one begun; returns the progress then."""
-        document = self._change(
-            "user_learning_progress", lambda v: self._progress(v).advanced(completed, current)
-        )
-        return _progress_facts(self._progress(document))
+        return self._progress_facts(self.learner.advance(completed, current))
+
+    def review(self, topic: str, rating: Rating) -> Value:
+        """Note how a review of a topic went (:meth:`Learner.review`); returns the progress then."""
+        return self._progress_facts(self.learner.review(topic, rating))
 
     def snapshot(self, facts: int | None = 20) -> Value:
         """Everything known, as one JSON object, with the latest so many facts."""
         profile = self.profile().profile
         return {
             "profile": profile.model_dump(mode="json", exclude_none=True),
-            "progress": _progress_facts(self.progress()),
+            "progress": self._progress_facts(self.progress()),
             "facts": [{"key": f["id"], "text": f["text"]} for f in self.facts(facts)],
         }
 
@@ -149,57 +176,64 @@ class Knowledge:
     def _profile(self, document: Value | None) -> UserProfile:
         return UserProfile.model_validate(document or {"user_id": self.user})
 
-    def _progress(self, document: Value | None) -> LearningProgress:
-        document = document or {"user_id": self.user}
-        return LearningProgress.model_validate({**document, "course": self.course})
+    def change_profile(self, patch: Value) -> None:
+        """Change the profile by a JSON Merge Patch (None removes):
+        ``{"email": None, "preferences": {"examples": "Rust"}}``."""
 
-    def _change(
-        self, collection: str, change: Callable[[Value], UserProfile | LearningProgress]
-    ) -> Value:
-        record = self.memory.backend.update(
-            self._namespace(collection),
-            document_key(self.user),
-            lambda value: change(value).to_document(),
-            default={"user_id": self.user},
-        )
-        return record.value
-
-    def _change_profile(self, patch: Value) -> None:
         def changed(value: Value) -> UserProfile:
             document = self._profile(value).to_document()
             document["metadata"]["last_updated"] = values.write_time(self.memory.backend.now())
             return UserProfile.model_validate(values.merge_patch(document, {"profile": patch}))
 
-        self._change("user_profile", changed)
+        self.memory.backend.update(
+            self._namespace("user_profile"),
+            document_key(self.user),
+            lambda value: changed(value).to_document(),
+            default={"user_id": self.user},
+        )
 
     def _forget_in_profile(self, plain: str) -> list[str]:
         profile = self.profile().profile
         field = _PROFILE_FIELD.get(plain.removeprefix("my "))
         if field is not None and getattr(profile, field) is not None:
-            self._change_profile({field: None})
+            self.change_profile({field: None})
             return [f"{plain}: {getattr(profile, field)}"]
         gone = {
             topic: value
             for topic, value in profile.preferences.items()
-            if plain == topic.casefold() or _words(plain) <= _words(f"{topic} {value}")
+            if plain == topic.casefold() or words_of(plain) <= words_of(f"{topic} {value}")
         }
         if gone:
-            self._change_profile({"preferences": dict.fromkeys(gone)})
+            self.change_profile({"preferences": dict.fromkeys(gone)})
         return [f"{topic}: {value}" for topic, value in gone.items()]
 
     def _topics(self) -> list[str]:
         progress = self.progress()
-        return [*progress.completed_topics, *filter(None, [progress.current_topic])]
+        reviewed = [name for name, topic in progress.topics.items() if topic.reviews]
+        begun = filter(None, [progress.current_topic])
+        return list(dict.fromkeys([*progress.completed_topics, *begun, *reviewed]))
 
     def _forget_everything(self) -> list[str]:
         gone = [
             name
-            for name in ("user_profile", "user_learning_progress")
+            for name in ("user_profile", COLLECTION)
             if self.memory.delete_memory(name, id=self.user)
         ]
         gone += [fact["text"] for fact in self.facts()]
         self.memory.delete_memory("facts")
         return gone
+
+    def _progress_facts(self, progress: LearningProgress) -> Value:
+        facts: Value = {
+            "course": progress.course,
+            "completed_topics": progress.completed_topics,
+            "current_topic": progress.current_topic,
+            "next_topic": progress.next_topic,
+            "progress_percentage": progress.progress_percentage,
+        }
+        with suppress(MissingExtra):  # without it nothing is planned, and so nothing is due
+            facts["due_for_review"] = due_in(progress, self.memory.backend.now())
+        return facts
 
 
 def fenced(data: Value) -> str:
@@ -207,15 +241,5 @@ def fenced(data: Value) -> str:
     return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 
 
-def _progress_facts(progress: LearningProgress) -> Value:
-    return {
-        "course": progress.course,
-        "completed_topics": progress.completed_topics,
-        "current_topic": progress.current_topic,
-        "next_topic": progress.next_topic,
-        "progress_percentage": progress.progress_percentage,
-    }
-
-
-def _words(text: str) -> set[str]:
+def words_of(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from lc_memory.access import Access, Grant
     from lc_memory.audit import Audit
     from lc_memory.jobs.backup import Backup
+    from lc_memory.jobs.backups import Backups
     from lc_memory.jobs.migrate import Migration
+    from lc_memory.jobs.move import Move
+    from lc_memory.jobs.retention import Keep
+    from lc_memory.jobs.schedule import Schedule
     from lc_memory.keys import Source
     from lc_memory.langchain.cache import LLMCache
     from lc_memory.langchain.chat_history import ChatHistory
@@ -40,8 +45,11 @@ if TYPE_CHECKING:
     from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
     from lc_memory.search.recall import Recall
+    from lc_memory.sessions import Session
 
 T = TypeVar("T")
+
+_MAKING = threading.Lock()
 
 
 class Memory(Recalling, Upkeep):
@@ -141,6 +149,7 @@ class Memory(Recalling, Upkeep):
         self.scope = () if user is None else user_scope(user)
         self.backend = self._layers.handle(principal)
         self.bridge = self.bridge.over(self.backend)
+        self._backups: Backups | None = None
         self._documents = Documents(self.backend, self.scope, user, self._identity)
 
     def _bound(self, principal: str | None, user: str | None) -> Memory:
@@ -293,30 +302,66 @@ class Memory(Recalling, Upkeep):
 
     # -- backup ----------------------------------------------------------------------------
 
-    def backup_data(self, path: str | os.PathLike[str]) -> Backup:
-        """Write everything to one checksummed file (see :mod:`lc_memory.jobs.backup`)."""
-        from lc_memory.jobs.backup import backup
+    @property
+    def backups(self) -> Backups:
+        """The backups of this memory: made, listed, verified, tried out, on a schedule."""
+        with _MAKING:
+            if self._backups is None:
+                from lc_memory.jobs.backups import Backups
+                from lc_memory.jobs.rights import Rights
 
-        self._layers.require(self.principal, "read", self.scope)
-        made = backup(self._layers.store, path, self.scope)
-        self._layers.tell(self.principal, "backup", self.scope, detail=f"{made.count} records")
-        return made
+                self._backups = Backups(
+                    self._layers.store, self.scope, Rights(self._layers, self.principal)
+                )
+            return self._backups
 
-    def restore_data(self, path: str | os.PathLike[str]) -> int:
+    def backup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
+        """Write everything, as of one moment, to one checksummed file (mode 0600).
+
+        ``backup.json`` is a JSON document for a person to read, ``backup.jsonl`` lines; ``.gz``
+        or ``.zst`` at the end compresses. A URL such as ``s3://bucket/backup.jsonl.gz`` goes
+        through fsspec. ``key`` (32 bytes, or a passphrase) seals the file. What is encrypted in
+        the store stays so. See docs/backups.md.
+        """
+        return self.backups.write(path, key)
+
+    def restore_data(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mode: str = "replace",
+        collections: Iterable[str] | None = None,
+        user: str | None = None,
+        key: bytes | str | None = None,
+    ) -> int:
         """Replace everything by what a backup holds, or change nothing and raise BackupError.
 
-        Returns how many records were restored.
+        The whole file is verified first, and a kill at any moment leaves the old state or the new
+        one. ``collections`` and ``user`` restore that part only; ``mode="merge"`` deletes
+        nothing. Returns how many records were restored.
         """
-        from lc_memory.jobs.backup import read, restore
+        return self.backups.restore(path, mode, collections, user, key)
 
-        for right in ("write", "delete"):
-            self._layers.require(self.principal, right, self.scope)
-        if self._layers.schemas:
-            self._layers.admit(read(path))
-        count = restore(self._layers.store, path, self.scope)
-        self._layers.reload()
-        self._layers.tell(self.principal, "restore", self.scope, detail=f"{count} records")
-        return count
+    def schedule_backups(
+        self,
+        every: str | float | None = None,
+        *,
+        cron: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        keep: Keep | int | Mapping[str, int] | None = None,
+        **options: Any,
+    ) -> Schedule:
+        """Make backups from now on, as long as this memory is open: ``every="6h"`` (minutes, if
+        it is a number) or ``cron="0 3 * * *"`` (UTC), into a folder or an fsspec URL.
+
+        The schedule is kept in the store: without arguments the stored one is taken up again.
+        Processes that share the store make one backup. Each is tried out by restoring it into a
+        scratch store; ``keep`` says which stay. See
+        :meth:`lc_memory.jobs.backups.Backups.schedule` for the options.
+        """
+        return self.backups.schedule(every, cron=cron, to=to, keep=keep, **options)
 
     def copy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -331,22 +376,42 @@ class Memory(Recalling, Upkeep):
         from lc_memory.jobs.migrate import migrate
         from lc_memory.jobs.progress import shown
 
-        opened = Memory(other) if isinstance(other, str) else None
+        target = Memory(other) if isinstance(other, str) else other
         try:
-            target = (opened or other).backend  # type: ignore[union-attr]  # one of the two is
+            for right in () if dry_run else ("write", "delete"):
+                target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
-                return migrate(
+                done = migrate(
                     self.backend,
-                    target,
+                    target._layers.inner(target.principal),
                     prefix=self.scope,
                     dry_run=dry_run,
                     merge=merge,
                     name="/".join(self.scope),
                     progress=progress,
                 )
+            if not dry_run:
+                target._layers.adopt(self._layers)
+            return done
         finally:
-            if opened is not None:
-                opened.close()
+            if target is not other:
+                target.close()
+
+    def migrate_to(self, other: Memory | str) -> Move:
+        """A move of everything to another memory (or the store of a URL) while others go on
+        writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
+        ``rollback()``. See :mod:`lc_memory.jobs.move`.
+
+        Records that are encrypted move as they are, with their keys. Raises AccessDenied to who
+        may not do that.
+        """
+        from lc_memory.jobs.move import Move
+        from lc_memory.jobs.rights import check_move
+
+        check_move(self._layers, self.principal, None if isinstance(other, str) else other._layers)
+        if isinstance(other, str):
+            return Move(self._layers.store, open_store(other), self.scope, owns_target=True)
+        return Move(self._layers.store, other._layers.store, self.scope)
 
     # -- the frameworks' own interfaces ----------------------------------------------------
 
@@ -358,6 +423,12 @@ class Memory(Recalling, Upkeep):
         from lc_memory.langchain.chat_history import ChatHistory
 
         return ChatHistory(self.backend, self.bridge, session_id, self.scope, limit)
+
+    def sessions(self) -> list[Session]:
+        """The conversations that have messages, the latest first."""
+        from lc_memory.sessions import sessions
+
+        return sessions(self.backend, self.scope)
 
     def store(
         self, *, ttl: TTLConfig | None = None, index: IndexConfig | None = None
@@ -472,13 +543,19 @@ class Memory(Recalling, Upkeep):
         """:meth:`unshare` for asyncio."""
         return await self.bridge.run(self.unshare, name, id, with_user=with_user)
 
-    async def abackup_data(self, path: str | os.PathLike[str]) -> Backup:
+    async def abackup_data(
+        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
+    ) -> Backup:
         """:meth:`backup_data` for asyncio."""
-        return await self.bridge.run(self.backup_data, path)
+        return await self.bridge.run(self.backup_data, path, key=key)
 
-    async def arestore_data(self, path: str | os.PathLike[str]) -> int:
+    async def arestore_data(self, path: str | os.PathLike[str], **options: Any) -> int:
         """:meth:`restore_data` for asyncio."""
-        return await self.bridge.run(self.restore_data, path)
+        return await self.bridge.run(self.restore_data, path, **options)
+
+    async def aschedule_backups(self, every: str | float | None = None, **options: Any) -> Schedule:
+        """:meth:`schedule_backups` for asyncio."""
+        return await self.bridge.run(self.schedule_backups, every, **options)
 
     async def acopy_to(
         self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
@@ -486,12 +563,22 @@ class Memory(Recalling, Upkeep):
         """:meth:`copy_to` for asyncio."""
         return await self.bridge.run(self.copy_to, other, dry_run=dry_run, merge=merge)
 
+    async def amigrate_to(self, other: Memory | str) -> Move:
+        """:meth:`migrate_to` for asyncio: call the move's methods in a thread."""
+        return await self.bridge.run(self.migrate_to, other)
+
+    async def asessions(self) -> list[Session]:
+        """:meth:`sessions` for asyncio."""
+        return await self.bridge.run(self.sessions)
+
     # -- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
         """Finish the work under way and close the store. Closing twice is allowed; a handle
         from :meth:`as_user` closes nothing."""
         if self._opened:
+            for end in self._layers.closing:
+                end()
             self.bridge.close()
             try:
                 self._layers.close()

@@ -85,7 +85,11 @@ def cut(records: list[Record], query: Query) -> Page:
     """A page of the first ``limit`` of the sorted records, with a cursor if there are more."""
     if query.limit is None or len(records) <= query.limit:
         return Page(records)
-    if query.limit == 0:
+    return page_before_more(records[: query.limit], query)
+
+
+def page_before_more(records: list[Record], query: Query) -> Page:
+    """A full page, with the cursor of the next one."""
+    if not records:
         return Page([])
-    records = records[: query.limit]
     return Page(records, write_cursor(query.sort, position(records[-1], query.sort)))

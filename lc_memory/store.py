@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -22,6 +23,7 @@ from lc_memory.errors import (
 )
 from lc_memory.records import (
     ABSENT,
+    Clear,
     Delete,
     Id,
     Namespace,
@@ -30,6 +32,7 @@ from lc_memory.records import (
     Put,
     Query,
     Record,
+    Restore,
     Seen,
     Value,
     check_namespace,
@@ -221,6 +224,26 @@ class Store(ABC):
                     break
                 found.append(record.namespace)
         return found
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        """The store as it is at one moment, whatever is written meanwhile: to be read only.
+
+        Read it by :meth:`records` in the order of keys, which needs no more memory than a page.
+        """
+        from lc_memory.stores.table_store import FrozenTable
+
+        yield FrozenTable.of(self.find(Query(expired=True)).records, self.now)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        """Delete everything under these prefixes and write the records verbatim, as one batch.
+
+        All of it or nothing, however many they are and whatever happens meanwhile; ``records``
+        may be called more than once, and what it raises leaves the store as it was.
+        """
+        self.write([*map(Clear, clearing), *map(Restore, records())])
 
     def sweep(self) -> int:
         """Delete what has expired; returns how many records that were."""

@@ -173,12 +173,15 @@ class Upkeep:
 
         With a ``path`` it is also written there as JSON (mode 0600). ``serde`` is that of the
         checkpointers, if it is not the usual one. What belongs to a user:
-        :mod:`lc_memory.jobs.people`.
+        :mod:`lc_memory.jobs.people`. With access control on, for that user and administrators.
         """
         from lc_memory.jobs.people import export
 
         scope = user_scope(user)
-        self._layers.require(self.principal, "admin", ())
+        if self.principal == user:
+            self._layers.require(user, "read", scope)
+        else:
+            self._layers.require(self.principal, "admin", ())
         self._layers.tell(self.principal, "export", scope)
         return export(self._layers.sealed, self._documents, user, path, serde)
 

@@ -66,7 +66,7 @@ def encoded(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return plain
     lowered = lower(value)
     text = dump(lowered)
-    return text, decode(text) if '"$' in text else lowered
+    return text, lift(lowered) if '"$' in text else lowered
 
 
 def _plainly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -80,6 +80,19 @@ def _plainly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     if '"$' in text or text.count("{") + text.count("[") > MAX_DEPTH or copy != value:
         return None
     return text, copy
+
+
+class _Base64(str):
+    """Bytes as text, which remembers them: decoding takes as long as all the rest."""
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+
+def _base64(value: bytes) -> _Base64:
+    text = _Base64(base64.b64encode(value).decode())
+    text.raw = value
+    return text
 
 
 def _refuse(value: Any) -> Any:
@@ -173,7 +186,7 @@ def _lower(value: Any, depth: int) -> Any:
 
 def _lower_rare(value: Any, depth: int) -> Any:
     if isinstance(value, (bytes, bytearray)):
-        return {"$bytes": base64.b64encode(value).decode()}
+        return {"$bytes": _base64(bytes(value))}
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _Refused("a datetime without a time zone; use datetime.now(timezone.utc)")
@@ -202,6 +215,8 @@ def lift(value: Any) -> Any:
         if len(value) == 1:
             (name, item), *_ = value.items()
             if name == "$bytes":
+                if type(item) is _Base64:
+                    return item.raw
                 return base64.b64decode(item, validate=True)
             if name == "$date":
                 return read_time(item)

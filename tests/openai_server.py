@@ -29,9 +29,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """The model answers with a text."""
+    """The model answers with a text; after its first word it waits for `hold`, if there is one."""
 
     text: str
+    hold: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             whole, events = ROUTES[self.path]
             reply, broken = Reply.of(step, body, self.server.owner), isinstance(step, Drop)
             if body.get("stream"):
-                self._stream(events(reply), broken)
+                self._stream(events(reply), broken, getattr(step, "hold", None))
             else:
                 self._send(200, whole(reply), broken=broken)
 
@@ -159,9 +160,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(status, headers | (more or {}))
         self.wfile.write(content[: len(content) // 2] if broken else content)
 
-    def _stream(self, events: Iterator[str], broken: bool) -> None:
+    def _stream(
+        self, events: Iterator[str], broken: bool, hold: threading.Event | None = None
+    ) -> None:
         self._begin(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
-        for event in events:
+        for number, event in enumerate(events):
+            if number == 2 and hold is not None:
+                hold.wait(self.timeout)
             content = event.encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
         if not broken:

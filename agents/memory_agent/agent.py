@@ -15,15 +15,18 @@ from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 from lc_memory import Knowledge, Memory
 from lc_memory.knowledge import COURSE
 from lc_memory.langchain.middleware import MemoryMiddleware
+from lc_memory.learner import Course
 from lc_memory.registry import url_of
 from memory_agent.models import default_model
 
 INSTRUCTIONS = """\
 You are a patient programming tutor who remembers the learner across conversations.
 Keep to their preferences (length, language, style) in every answer. Teach what comes next in
-their course, and build on what they have completed. When they tell you something about
-themselves, or finish or begin a topic, keep it with your tools before you answer. Never invent
-memories: if you do not know something, say so."""
+their course, build on what they have completed, and review what is due. When they tell you
+something about themselves, or finish, begin or review a topic, keep it with your tools before
+you answer. Never invent memories: if you do not know something, say so. What the memory says
+now wins over what was said earlier in the conversation: what is no longer in it, they have
+corrected or deleted, so do not use it."""
 
 #: How many of a session's latest messages the model sees again.
 WINDOW = 40
@@ -52,14 +55,14 @@ class MemoryAgent(Memory):
         url: str | None = None,
         user_id: str | None = None,
         model: BaseChatModel | None = None,
-        course: Sequence[str] = COURSE,
+        course: Course = COURSE,
         **options: Any,
     ) -> None:
         super().__init__(url_of(storage_type, db_path=db_path, url=url), **options)
         try:
             if user_id is not None:
                 self._bind(user_id, user_id)
-            self.course = list(course)
+            self.course = course
             self.session_id = str(uuid.uuid4())
             self._model = model
             self._graph: Any = None
@@ -67,12 +70,31 @@ class MemoryAgent(Memory):
             self.close()
             raise
 
+    def as_user(self, user: str) -> MemoryAgent:
+        """The same tutor for one user, over the same memory; the handle needs no closing."""
+        handle = object.__new__(MemoryAgent)
+        handle.__dict__.update(super().as_user(user).__dict__)
+        handle.course = self.course
+        handle.session_id = str(uuid.uuid4())
+        handle._model = self.model
+        handle._graph = None
+        return handle
+
     @property
     def model(self) -> BaseChatModel:
         """The chat model; found when it is first needed."""
         if self._model is None:
             self._model = default_model()
         return self._model
+
+    @model.setter
+    def model(self, model: BaseChatModel) -> None:
+        self._model, self._graph = model, None
+
+    def begin(self) -> str:
+        """Begin another conversation; returns its id."""
+        self.session_id = str(uuid.uuid4())
+        return self.session_id
 
     @property
     def knowledge(self) -> Knowledge:
@@ -121,6 +143,8 @@ class MemoryAgent(Memory):
         if progress["completed_topics"]:
             done = " and ".join(progress["completed_topics"])
             lines.append(f"You have finished {done} ({progress['progress_percentage']:g} %).")
+        if due := progress.get("due_for_review"):
+            lines.append(f"Due for review today: {' and '.join(due)}.")
         if progress["next_topic"]:
             lines.append(f"Next: {progress['next_topic']}.")
         return " ".join(lines)

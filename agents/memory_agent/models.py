@@ -6,15 +6,15 @@ import os
 
 from langchain_core.language_models import BaseChatModel
 
-from lc_memory.errors import MissingExtra
+from lc_memory.errors import InvalidInput, MissingExtra
 from memory_agent.offline import OfflineModel
 
 #: The model asked of an OpenAI-compatible server, unless ``OPENAI_MODEL`` says another.
 DEFAULT_MODEL = "gpt-4o-mini"
 
 
-def default_model() -> BaseChatModel:
-    """The model that the environment names.
+def default_model(name: str | None = None) -> BaseChatModel:
+    """The model that the environment names, or one of that name behind the same API.
 
     With ``OPENAI_API_KEY`` (or ``OPENAI_BASE_URL``, for Ollama, vLLM, llama.cpp …) it is a model
     behind the OpenAI API, by default ``gpt-4o-mini`` (``OPENAI_MODEL``). With neither it is the
@@ -28,10 +28,25 @@ def default_model() -> BaseChatModel:
     except ImportError as error:
         raise MissingExtra("A model behind the OpenAI API", "openai") from error
     return ChatOpenAI(
-        model=os.environ.get("OPENAI_MODEL") or DEFAULT_MODEL,
+        model=name or os.environ.get("OPENAI_MODEL") or DEFAULT_MODEL,
         base_url=base_url,
         api_key=lambda: key or "none",  # local servers ask for no key, the client does
     )
+
+
+def named_model(name: str) -> BaseChatModel:
+    """The model of that name: ``offline``, or one behind the OpenAI API.
+
+    Raises InvalidInput where no such API is set.
+    """
+    if name == "offline":
+        return OfflineModel()
+    if not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        raise InvalidInput(
+            f"model {name!r}: set OPENAI_API_KEY (or OPENAI_BASE_URL) first; without it there is "
+            "'offline' only"
+        )
+    return default_model(name)
 
 
 def describe(model: BaseChatModel) -> str:

@@ -32,7 +32,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from .offline_english import Ask, Forget, Meaning, Progress, Remember, understand
+from .offline_english import Ask, Forget, Meaning, Progress, Remember, Review, understand
 from .offline_learning import STATEMENTS, statements_in
 from .offline_memory import Memory, Outcome, read_memory, recollect, settle
 from .offline_replies import reply
@@ -45,9 +45,9 @@ class OfflineModel(BaseChatModel):
     """A small rule-based model that holds a first conversation about a person and a course.
 
     It knows a person only by the `<memory>` block of the system message. It calls the tools
-    `remember`, `recall`, `forget` and `update_progress`, each only if it is bound, all those
-    that one message asks for at once, and replies when their results are in. What it does not
-    follow it says it does not follow. Token counts in `usage_metadata` are counts of words, so
+    `remember`, `recall`, `forget`, `update_progress` and `review`, each only if it is bound, all
+    those that one message asks for at once, and replies when their results are in. What it does
+    not follow it says it does not follow. Token counts in `usage_metadata` are counts of words, so
     approximate.
     """
 
@@ -199,6 +199,8 @@ def calls_for(
             case Progress(completed, current):
                 done = {"completed": list(completed)} if completed else {}
                 calls.append(("update_progress", done | ({"current": current} if current else {})))
+            case Review(topic, rating) if rating:
+                calls.append(("review", {"topic": topic, "rating": rating}))
             case Ask("fact", question) if not recollect(question, memory.notes):
                 calls.append(("recall", {"query": question}))
     return [call for call in calls if call[0] in bound]

@@ -60,9 +60,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """A topic that was looked at again, and how that went ("" where it is not said)."""
+
+    topic: str
+    rating: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A question about "me", "name", "email", "level", "next", "progress", "preferences",
-    "completed" (`subject`: a topic or ""), a "lesson" (`subject`: the topic) or a "fact"
+    "completed" (`subject`: a topic or ""), "review", a "lesson" (`subject`: the topic) or a "fact"
     (`subject`: the question)."""
 
     about: str
@@ -83,7 +91,7 @@ class Unclear:
     text: str
 
 
-Meaning = Remember | Forget | Progress | Ask | Chat | Unclear
+Meaning = Remember | Forget | Progress | Review | Ask | Chat | Unclear
 Rule = Callable[[str, tuple[str, ...]], list[Meaning]]
 
 
@@ -93,6 +101,7 @@ def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
     for clause in clauses(text):
         addressed = found[-1:] == [Chat("hello")] and clause.count(" ") < 2
         found += _first(RULES, clause, course) or ([] if addressed else [Unclear(clause)])
+    found = _rated(found)
     steps = [meaning for meaning in found if isinstance(meaning, Progress)]
     if steps:
         done = dict.fromkeys(topic for step in steps for topic in step.completed)
@@ -100,6 +109,18 @@ def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
         found[found.index(steps[0])] = whole = Progress(tuple(done), current)
         found = [m for m in found if m is whole or not isinstance(m, Progress)]
     return list(dict.fromkeys(found))
+
+
+def _rated(found: list[Meaning]) -> list[Meaning]:
+    """ "I reviewed classes. It was hard." is one review."""
+    rated: list[Meaning] = []
+    for meaning in found:
+        match [*rated[-1:], meaning]:
+            case [Review(topic, ""), Review(it, rating)] if it == THAT_ONE:
+                rated[-1] = Review(topic, rating)
+            case _:
+                rated.append(meaning)
+    return rated
 
 
 def _first(rules: Sequence[Rule], clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -116,6 +137,10 @@ ASKS = {
     "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
     "email": words(r".*\bmy e-?mail\b.{0,30}"),
     "level": words(r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i"),
+    "review": words(
+        r"(?:what|which|do i|is|are)\b.{0,40}\b(?:review|revise|repeat|refresh|due)\b.*|"
+        r"(?:my )?(?:reviews?|revisions?)(?: today)?"
+    ),
     "next": words(
         r"what(?:'s| is| comes)?(?: my| the)? next\b.*|what now|(?:my )?next(?: topic| lesson)?|"
         r"(?:what|which topic|where) (?:should|shall) i .*|"
@@ -296,6 +321,18 @@ FINISHED = words(
     r"(?P<what>.*)"
 )
 ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
+REVIEWED = words(
+    r"(?:i(?:'ve)? )?(?:"
+    rf"{ADVERB} )*(?:reviewed|revised|repeated|practi[sc]ed|refreshed|went (?:over|through))"
+    r"(?: (?:again|the|all|about|of|over))*(?P<what>.*)"
+)
+HOW_IT_WENT = words(r"(?:(?:it|that|this|they|which) (?:was|were|felt|went)|i) (?P<how>.+)")
+RATINGS = {
+    "again": words(r"\b(?:forgot\w*|(?:could|did)n't|nothing|failed|again|not at all|blank)\b"),
+    "hard": words(r"\b(?:hard|difficult|tough|tricky|struggled|not (?:so |very )?easy|badly)\b"),
+    "easy": words(r"\b(?:(?:very |so |too )?easy|easily|trivial|a breeze|at once)\b"),
+    "good": words(r"\b(?:good|well|fine|ok(?:ay)?|alright|remembered)\b"),
+}
 LEARNING = words(
     r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |(?P<lets>let's |(?=continue|go on|move on)))?"
     rf"(?:{ADVERB} )*(?:learning|studying|working|"
@@ -347,6 +384,20 @@ def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []
 
 
+def reviewed(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if said := REVIEWED.fullmatch(clause):
+        topics = topics_in(said["what"], course)
+        return [Review(topic, _rating(said["what"])) for topic in topics]
+    went = HOW_IT_WENT.fullmatch(clause)
+    rating = _rating(went["how"]) if went else ""
+    alone = went and not clause.casefold().startswith("i ")
+    return [Review(THAT_ONE, rating)] if alone and rating else []
+
+
+def _rating(text: str) -> str:
+    return next((rating for rating, said in RATINGS.items() if said.search(text)), "")
+
+
 def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     said = LEARNING.fullmatch(clause)
     if not said:
@@ -387,6 +438,6 @@ def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 
 STATEMENTS: tuple[Rule, ...] = (
-    preferences, denial, email, level, finished, learning, name, fact,
+    preferences, denial, email, level, finished, reviewed, learning, name, fact,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = (small_talk, forgetting, remembering, question, *STATEMENTS)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .offline_english import NEXT_ONE, THAT_ONE, WHOLE_COURSE, Ask, Chat, Meaning, Progress
+from .offline_english import NEXT_ONE, THAT_ONE, WHOLE_COURSE, Ask, Chat, Meaning, Progress, Review
 from .offline_words import COURSE, lexicon
 
 
@@ -31,6 +31,7 @@ class Memory:
     current: str = ""
     next: str = ""
     percentage: float | None = None
+    due: tuple[str, ...] | None = None
     facts: tuple[str, ...] = ()
     mentioned: tuple[str, ...] = ()
 
@@ -83,6 +84,7 @@ def _with_progress(memory: Memory, found: Mapping[str, Any]) -> Memory:
         completed=_texts(_list(found.get("completed_topics", memory.completed))),
         current=_text(found.get("current_topic", memory.current)),
         next=_text(found.get("next_topic", memory.next)),
+        due=_texts(_list(found["due_for_review"])) if "due_for_review" in found else memory.due,
         percentage=percentage if known else None,
     )
 
@@ -129,6 +131,10 @@ def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
                 done = [t for topic in completed for t in named.get(topic, (topic,)) if t]
                 now = named.get(learning or "", (learning,))[0] or None
                 return Progress(tuple(done), now) if done or now else Chat("which")
+            case Review(topic, "") if topic:
+                return Chat("how it went")
+            case Review(topic, rating) if topic == THAT_ONE:
+                return Review(last, rating) if last else Chat("which")
             case Ask("lesson", subject) if subject == THAT_ONE:
                 topic = memory.current if memory.current in memory.mentioned else last
                 topic = topic or memory.current
@@ -194,7 +200,7 @@ def learned(memory: Memory, outcomes: Sequence[Outcome]) -> Memory:
         match outcome.tool:
             case _ if outcome.failure:
                 continue
-            case "update_progress":
+            case "update_progress" | "review":
                 memory = _with_progress(memory, _json(outcome.text))
             case "recall":
                 memory = replace(memory, facts=(*memory.facts, *_recalled(outcome.text)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .offline_english import Ask, Chat, Forget, Meaning, Progress, Remember, Unclear
+from .offline_english import Ask, Chat, Forget, Meaning, Progress, Remember, Review, Unclear
 from .offline_memory import Memory, Outcome, learned, recollect
 from .offline_words import READ_AT_MOST, told
 
@@ -19,6 +19,7 @@ SMALL_REPLIES = {
     "bye": "Goodbye, and see you soon.",
     "help": f"I'm the small offline model. {HELP}",
     "which": "Which topic do you mean?",
+    "how it went": "How did it go: had you forgotten it, or was it hard, good or easy?",
     "fine": "I'm a small program, so I'm always well.",
     "listening": "Go ahead.",
     "unkept": "I see. I have kept nothing of that.",
@@ -33,7 +34,12 @@ PROMISES = {
     "emojis": "use {} emojis",
     "reply language": "remember that you would like {}, though I speak only English",
 }
-TOOLS: dict[type, str] = {Remember: "remember", Forget: "forget", Progress: "update_progress"}
+TOOLS: dict[type, str] = {
+    Remember: "remember",
+    Forget: "forget",
+    Progress: "update_progress",
+    Review: "review",
+}
 
 
 def reply(
@@ -78,8 +84,11 @@ def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
         match outcome.tool, kind:
             case tool, _ if outcome.failure:
                 deed = {"remember": f"remember {content}", "forget": f"forget {what}"}
-                deed |= {"update_progress": "update your progress", "recall": "search my memory"}
+                deed |= {"update_progress": "update your progress", "review": "note the review"}
+                deed |= {"recall": "search my memory"}
                 yield f"I could not {deed.get(tool, 'do that')}: {outcome.failure.rstrip('.')}."
+            case "review", _:
+                yield f"I have noted your review of {outcome.said('topic')}: {_went(outcome)}."
             case "forget", _ if outcome.forgotten and what == "everything":
                 yield "I have forgotten everything about you."
             case "forget", _ if outcome.forgotten:
@@ -101,6 +110,11 @@ def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"I'll remember that {listed(facts)}."
     if any(outcome.tool == "update_progress" and not outcome.failure for outcome in outcomes):
         yield standing(memory)
+
+
+def _went(outcome: Outcome) -> str:
+    rating = outcome.said("rating")
+    return {"again": "forgotten", "good": "well remembered"}.get(rating, rating)
 
 
 def _gone(item: str) -> str:
@@ -136,6 +150,15 @@ def upcoming(memory: Memory) -> str:
     return f"Next: {topic}." if topic else ""
 
 
+def reviews(memory: Memory) -> str:
+    """What to review today."""
+    if memory.due is None:
+        return "I cannot plan reviews here: the learning extra is missing."
+    if not memory.due:
+        return f"Nothing is due for review today. {upcoming(memory)}".rstrip()
+    return f"Due for review today: {listed(memory.due)}. Tell me how it goes, hard or easy."
+
+
 def answer_to(ask: Ask, memory: Memory) -> str:
     match ask.about:
         case "me":
@@ -159,6 +182,8 @@ def answer_to(ask: Ask, memory: Memory) -> str:
             return upcoming(memory) + ("" if memory.brief else more)
         case "progress":
             return standing(memory)
+        case "review":
+            return reviews(memory)
         case "preferences":
             likes = [f"{topic}: {value}" for topic, value in memory.preferences.items()]
             return f"Your preferences: {'; '.join(likes) or 'none that I know of'}."

@@ -1,170 +1,196 @@
-"""Backups: one file with everything, that says of itself whether it is whole.
+"""Backup and restore of a store: one file with everything as of one moment, and back.
 
-The file is a JSON document that a person can read, one record a line:
-
-    {"format": "lc_memory backup", "version": 1, "created_at": "…", "scope": [], "records": [
-    {"namespace": […], "key": "…", "value": {…}, "version": 1, "created_at": "…", …},
-    …
-    ],
-    "count": 2, "sha256": "…"}
-
-The digest covers every line before it.
+The file's format is :mod:`lc_memory.jobs.backup_file`'s; what belongs into it, and what stays with
+the store, is said in :mod:`lc_memory.jobs.parts`. Both directions stream: a store of any size
+takes the memory of a page (stores that hold everything in memory still do).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from lc_memory import values
-from lc_memory.errors import BackupError, LCMemoryError
-from lc_memory.records import Clear, Namespace, Query, Record, Restore
+from lc_memory.errors import BackupError, InvalidInput, SnapshotLost
+from lc_memory.jobs.backup_file import Backup as Backup
+from lc_memory.jobs.backup_file import reading, write
+from lc_memory.jobs.parts import OURS, Part, belongs, staying
+from lc_memory.jobs.progress import Progress, silent
+from lc_memory.jobs.seal import Key, check_key
+from lc_memory.records import Namespace, Query, Record
 from lc_memory.store import Store
-from lc_memory.stores.disk import Disk, our_errors
+from lc_memory.stores.disk import Disk
 
-FORMAT: Final = "lc_memory backup"
-VERSION: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """What a backup file holds."""
-
-    path: Path
-    count: int
-    sha256: str
-    created_at: datetime
+_PAGE: Final = 1000
+#: How often a store that cannot keep one moment is read again, if somebody wrote meanwhile.
+_TRIES: Final = 3
 
 
-def backup(store: Store, path: str | os.PathLike[str], scope: Namespace = ()) -> Backup:
+def backup(
+    store: Store,
+    path: str | os.PathLike[str],
+    scope: Namespace = (),
+    *,
+    key: Key | None = None,
+    progress: Progress = silent,
+    now: datetime | None = None,
+    disk: Disk | None = None,
+) -> Backup:
     """Write everything under the scope, as of one moment, to a new file (mode 0600).
 
-    The file appears whole or not at all; one of that name is replaced.
+    The file appears whole or not at all; one of that name is replaced. ``key`` (32 bytes, or a
+    passphrase) seals it. Records that are encrypted in the store stay so, key or not.
     """
-    target = Path(path)
-    records = store.find(Query(scope, expired=True)).records
-    now = datetime.now(UTC)
-    digest = hashlib.sha256()
-
-    def lines() -> Iterator[bytes]:
-        head = {
-            "format": FORMAT,
-            "version": VERSION,
-            "created_at": values.write_time(now),
-            "scope": list(scope),
-        }
-        yield orjson.dumps(head)[:-1] + b', "records": [\n'
-        for i, record in enumerate(records):
-            comma = b",\n" if i + 1 < len(records) else b"\n"
-            yield values.dump(_plain(record)).encode() + comma
-        yield b"],\n"
-
-    def write(file: Any) -> None:
-        for line in lines():
-            digest.update(line)
-            file.write(line)
-        file.write(b'"count": %d, "sha256": "%s"}\n' % (len(records), digest.hexdigest().encode()))
-
-    _write_atomically(target, write)
-    return Backup(target, len(records), digest.hexdigest(), now)
+    if key is not None:
+        check_key(key)
+    for left in reversed(range(_TRIES)):
+        try:
+            with store.snapshot() as view:
+                total = view.count(Query(scope, expired=True))
+                records = _told(_belonging(view, scope), progress, total)
+                when, under = now or datetime.now(UTC), encryption(view)
+                return write(Path(path), records, when, scope, key, disk, under)
+        except SnapshotLost:
+            if not left:
+                raise
+    raise AssertionError
 
 
-def restore(store: Store, path: str | os.PathLike[str], scope: Namespace = ()) -> int:
-    """Replace everything under the scope by what the backup holds; returns how many records.
+def restore(
+    store: Store,
+    path: str | os.PathLike[str],
+    scope: Namespace = (),
+    *,
+    mode: str = "replace",
+    collections: Iterable[str] | None = None,
+    user: str | None = None,
+    key: Key | None = None,
+    progress: Progress = silent,
+    name: str | None = None,
+    accept: Callable[[Backup], None] = lambda made: None,
+    admit: Callable[[Record], None] = lambda record: None,
+) -> int:
+    """Replace what the backup was made of by what it holds; returns how many records.
 
     The whole file is verified before the first write, and the replacement is one batch: all, or
-    nothing. Raises BackupError for a file that is damaged, foreign, of a newer format, or made
-    of another scope.
+    nothing, also if the process is killed. ``collections`` and ``user`` restore that part and
+    leave the rest alone. ``mode="merge"`` deletes nothing: what the backup holds is written over
+    what has the same id. (The library's own records, keys above all, are then only added.)
+
+    Raises BackupError for a file that is damaged, foreign, of a newer format, made of another
+    scope, or without what was asked for; BackupKeyError if it is sealed and the key is not its.
     """
-    records = read(path)
-    outside = [r for r in records if r.namespace[: len(scope)] != scope]
+    if mode not in ("replace", "merge"):
+        raise InvalidInput(f"mode: 'replace' or 'merge', not {mode!r}")
+    part = Part.of(collections, user)
+    made = verify(path, key, name=name, within=scope, part=part, progress=progress)
+    if made.scope[: len(scope)] == scope:
+        scope = made.scope
+    whole = part.is_all and mode == "replace"
+    accept(made)
+    if not (whole and not scope) and made.encryption != encryption(store):
+        raise BackupError(
+            f"{name or path}: its records were stored under {_under(made.encryption)}, and those "
+            f"of this store are under {_under(encryption(store))}: they cannot be mixed; restore "
+            "all of it, into a store of its own"
+        )
+    restored = 0
+
+    def records() -> Iterator[Record]:
+        nonlocal restored
+        restored = 0
+        with reading(Path(path), key, name) as file:
+            for record in file.records():
+                ours = record.namespace[:1] == (OURS,)
+                if not belongs(record.namespace):
+                    continue
+                if ours and not whole:
+                    if store.read([record.id], expired=True)[0] is None:
+                        yield record
+                    continue
+                if part.holds(record.namespace):
+                    admit(record)
+                    restored += 1
+                    yield record
+            if file.manifest.sha256 != made.sha256:
+                raise BackupError(f"{name or path}: was changed meanwhile; nothing was restored")
+        if whole and not scope:
+            yield from staying(store)
+
+    store.restore(records, [] if mode == "merge" else part.prefixes(store, scope))
+    return restored
+
+
+def verify(
+    path: str | os.PathLike[str],
+    key: Key | None = None,
+    *,
+    name: str | None = None,
+    within: Namespace = (),
+    part: Part | None = None,
+    progress: Progress = silent,
+) -> Backup:
+    """Read all of a backup, and say what it holds. Raises BackupError (see :func:`restore`)."""
+    outside = inside = count = 0
+    names: set[str] = set()
+    wanted = part or Part()
+    with reading(Path(path), key, name) as file:
+        for record in file.records():
+            count += 1
+            outside += record.namespace[: len(within)] != within
+            if wanted.holds(record.namespace):
+                inside += 1
+                if wanted.collections is not None:
+                    names |= wanted.names(record.namespace)
+            if count % _PAGE == 0:
+                progress(count, 0)
+        made = file.manifest
+    shown = name or path
     if outside:
         raise BackupError(
-            f"{path}: holds {len(outside)} records outside of {'/'.join(scope)!r}; "
+            f"{shown}: holds {outside} records outside of {'/'.join(within)!r}; "
             "restore it where it was made"
         )
-    store.write([Clear(scope), *(Restore(record) for record in records)])
-    return len(records)
+    missing = set(wanted.collections or ()) - names
+    if missing:
+        raise BackupError(
+            f"{shown}: holds no {', '.join(sorted(missing))}"
+            f"{' of ' + repr(wanted.user) if wanted.user else ''}; it holds "
+            f"{', '.join(sorted(made.collections)) or 'nothing'}"
+        )
+    if wanted.user is not None and not inside:
+        raise BackupError(f"{shown}: holds nothing of {wanted.user!r}; nothing was restored")
+    return made
 
 
-def read(path: str | os.PathLike[str]) -> list[Record]:
-    """The records of a backup, after verifying all of it. Raises BackupError."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BackupError(f"{path}: cannot be read: {error.strerror}") from error
-    if not content.startswith(b'{"format":"%s"' % FORMAT.encode()):
-        raise BackupError(f"{path}: not a backup of lc_memory")
-    body, _, tail = content.rpartition(b'"count": ')
-    try:
-        head = orjson.loads(body.partition(b', "records": [\n')[0] + b"}")
-        if head["version"] > VERSION:
-            raise BackupError(
-                f"{path}: format {head['version']}, and this version of lc_memory reads {VERSION}; "
-                "upgrade: pip install -U lc-memory"
-            )
-        trailer = orjson.loads(b'{"count": ' + tail)
-        if hashlib.sha256(body).hexdigest() != trailer["sha256"]:
-            raise BackupError(f"{path}: damaged: the checksum does not fit; nothing was restored")
-        lines = body.splitlines()[1:-1]
-        records = [_record(values.decode(line.rstrip(b","))) for line in lines]
-        if len(records) != trailer["count"]:
-            raise BackupError(f"{path}: damaged: {len(records)} records of {trailer['count']}")
-        return records
-    except BackupError:
-        raise
-    except (ValueError, KeyError, TypeError, LCMemoryError) as error:
-        raise BackupError(f"{path}: damaged or cut off; nothing was restored") from error
+def encryption(store: Store) -> str:
+    """What tells the encryption of a store from another's; empty if it has none."""
+    found = store.get((OURS, "settings"), "encryption")
+    if found is None:
+        return ""
+    return hashlib.sha256(values.encode({"salt": found.value.get("salt")}).encode()).hexdigest()[
+        :16
+    ]
 
 
-def _plain(record: Record) -> dict[str, Any]:
-    return {
-        "namespace": list(record.namespace),
-        "key": record.key,
-        "value": values.lower(record.value),
-        "version": record.version,
-        "created_at": values.write_time(record.created_at),
-        "updated_at": values.write_time(record.updated_at),
-        "expires_at": record.expires_at and values.write_time(record.expires_at),
-        "owner": record.owner,
-    }
+def _under(encryption: str) -> str:
+    return f"the encryption {encryption}" if encryption else "no encryption"
 
 
-def _record(data: dict[str, Any]) -> Record:
-    times = [data["created_at"], data["updated_at"], data["expires_at"]]
-    created, updated, expires = (text and values.read_time(text) for text in times)
-    return Record(
-        tuple(data["namespace"]),
-        data["key"],
-        data["value"],
-        data["version"],
-        created,
-        updated,
-        expires,
-        data["owner"],
-    )
+def _belonging(view: Store, scope: Namespace) -> Iterator[Record]:
+    records = view.records(Query(scope, expired=True), _PAGE)
+    return (record for record in records if belongs(record.namespace))
 
 
-def _write_atomically(target: Path, write: Callable[[Any], None]) -> None:
-    with our_errors(target):
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
-        Disk().sync_folder(target.parent)
+def _told(records: Iterable[Record], progress: Progress, total: int) -> Iterator[Record]:
+    count = 0
+    for record in records:
+        yield record
+        count += 1
+        if count % _PAGE == 0:
+            progress(count, total)
+    progress(count, max(count, total))

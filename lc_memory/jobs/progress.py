@@ -28,3 +28,7 @@ def shown(title: str) -> Iterator[Progress]:
     with bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def silent(done: int, total: int) -> None:
+    """Nobody is watching."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lc_memory.errors import InvalidKey
 from lc_memory.knowledge import Knowledge
+from lc_memory.learner import Course
 from lc_memory.memory import Memory
 
 
@@ -19,7 +20,7 @@ class MemoryContext:
     user_id: str
 
 
-def knowledge_of(memory: Memory, runtime: Any, per_user: bool, course: Sequence[str]) -> Knowledge:
+def knowledge_of(memory: Memory, runtime: Any, per_user: bool, course: Course) -> Knowledge:
     """What is known about the user of a run. Raises InvalidKey if the run names none."""
     if not per_user:
         return Knowledge(memory, course)

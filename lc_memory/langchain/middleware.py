@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -13,6 +13,7 @@ from lc_memory.knowledge import COURSE
 from lc_memory.langchain.context import MemoryContext as MemoryContext
 from lc_memory.langchain.context import knowledge_of
 from lc_memory.langchain.tools import memory_tools
+from lc_memory.learner import Course
 from lc_memory.memory import Memory
 
 try:
@@ -39,7 +40,7 @@ class MemoryMiddleware(AgentMiddleware[Any, Any, Any]):
         memory: Memory,
         *,
         per_user: bool = True,
-        course: Sequence[str] = COURSE,
+        course: Course = COURSE,
         facts: int = 20,
         max_tokens: int = 4000,
     ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lc_memory.errors import LCMemoryError, MissingExtra
 from lc_memory.knowledge import COURSE, Kind, Knowledge
 from lc_memory.langchain.context import knowledge_of
+from lc_memory.learner import Course, Rating
 from lc_memory.memory import Memory
 
 try:
@@ -21,9 +22,10 @@ T = TypeVar("T")
 
 
 def memory_tools(
-    memory: Memory, *, per_user: bool = True, course: Sequence[str] = COURSE
+    memory: Memory, *, per_user: bool = True, course: Course = COURSE
 ) -> list[BaseTool]:
-    """The tools ``remember``, ``recall``, ``forget`` and ``update_progress`` for ``create_agent``.
+    """The tools ``remember``, ``recall``, ``forget``, ``update_progress`` and ``review``, for
+    ``create_agent``.
 
     The user is the ``user_id`` of the agent's context (``context_schema=MemoryContext``); with
     ``per_user=False`` the memory belongs to one person, and no context is asked for.
@@ -59,7 +61,12 @@ def memory_tools(
         """Note topics that the user has completed, or the one they are learning now."""
         return _answer(lambda: known(runtime).advance(completed or [], current))
 
-    tools = (remember, recall, forget, update_progress)
+    def review(topic: str, rating: Rating, runtime: ToolRuntime[Any, Any]) -> str:
+        """Note that the user has reviewed a topic, and how it went: "again" (they had forgotten
+        it), "hard", "good" or "easy". What to review today is in the memory's due_for_review."""
+        return _answer(lambda: known(runtime).review(topic, rating))
+
+    tools = (remember, recall, forget, update_progress, review)
     return [_tool(memory, function) for function in tools]
 
 

@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from lc_memory import values
 from lc_memory.errors import AccessDenied, Conflict, CorruptStore, Unsupported
 from lc_memory.filters import MISSING, And, Equal, In, Node, Or, Path, Where, reach
+from lc_memory.jobs.parts import UNDER_LAYERS
 from lc_memory.keys import KEYS, Keyring, NeedKey, Source
 from lc_memory.layers.base import SYSTEM, Layer, find_through
 from lc_memory.layers.settings import SETTINGS
@@ -49,7 +50,9 @@ from lc_memory.store import Index, Outcome, Store
 if TYPE_CHECKING:
     from lc_memory.layers.stack import Stack
 
-_PLAIN: Final = (SETTINGS, KEYS)  # what must be read before anything can be opened
+#: What must be read before anything can be opened, or by who has no key: nothing in it is a
+#: user's.
+_PLAIN: Final = (SETTINGS, KEYS, *UNDER_LAYERS)
 _NONCE: Final = 12
 
 
@@ -132,7 +135,7 @@ class Encrypted(Layer):
             held = namespace == KEYS
         if held:
             raise AccessDenied(f"{'/'.join(namespace)!r} holds what opens the store")
-        if isinstance(op, Put | Append | Touch | Restore) and namespace != SETTINGS:
+        if isinstance(op, Put | Append | Touch | Restore) and namespace not in _PLAIN:
             return replace(op, seal=self._seal)
         return op
 

@@ -191,15 +191,11 @@ class _Plan:
         for name, gate in self._gates.items():
             if name in self._linking:
                 seen = (gate or ABSENT) if deletes else None
-                yield Put(_GATES, name, {"used": True}, replacing=seen)
+                yield Put(_GATES, name, {}, replacing=seen)
             elif gate is None:  # only what is there can be expected
-                yield Put(_GATES, name, {"used": False}, replacing=ABSENT)
+                yield Put(_GATES, name, {}, replacing=ABSENT)
             else:
                 yield Expect(_GATES, name, gate)
-
-    def _is_used(self, name: str) -> bool:
-        gate = self._gates[name]
-        return gate is not None and bool(gate.value["used"])
 
     # -- the links -------------------------------------------------------------------------
 
@@ -207,8 +203,7 @@ class _Plan:
         """The links of some records."""
         spaces: dict[Namespace, list[Id]] = {}
         for id in ids:
-            if self._is_used(mark(id)[0]):
-                spaces.setdefault(id[0], []).append(id)
+            spaces.setdefault(id[0], []).append(id)
         for namespace, group in spaces.items():
             places = {beside(id, side) for id in group for side in ("out", "in")}
             if len(group) <= _FEW:
@@ -225,8 +220,6 @@ class _Plan:
     def _under(self, prefix: Namespace) -> Iterator[Stored]:
         """The links of all records under a prefix."""
         scope, below = in_scope(prefix)
-        if not prefix or not any(map(self._is_used, self._gates)):
-            return
         if below and _is_end(prefix):
             for side in ("out", "in"):
                 yield from self._stored(Query((*scope, LINKS, side, *below), expired=True))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
 from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
 from lc_memory.records import Namespace, Record
-from lc_memory.relations import OnDelete, check_modes
+from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
 
@@ -52,6 +52,8 @@ class Stack:
     ) -> None:
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
+        #: What ends with the memory, before its store is closed: schedules of any handle.
+        self.closing: list[Callable[[], None]] = []
         self.settings = read_settings(store)
         self.sealed: Store = store
         self.keyring: Keyring | None = None
@@ -170,14 +172,22 @@ class Stack:
             items = [(action, namespace, key, None)]
             self.trail.record(principal, action, items, outcome, detail)
 
-    def reload(self) -> None:
-        """Take up what the store says of itself now: a backup was restored into it."""
+    def reload(self, scope: Namespace = ()) -> None:
+        """Take up what the store says of itself now: something was restored under the scope."""
         if self.keyring is not None:
             self.keyring.reload()
         if self.indexed is not None:
             self.indexed.reload()
         self.settings = read_settings(self.store)
+        if "relations" not in self.settings and self.store.namespaces((*scope, LINKS), limit=1):
+            self.relate({})  # from a store where there were links
         self.rebuild()
+
+    def adopt(self, other: Stack) -> None:
+        """Declare the relations of another store, from which records were copied."""
+        relations = read_settings(other.store).get("relations")
+        if relations is not None:
+            self.relate(relations)
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded

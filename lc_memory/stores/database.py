@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -57,6 +58,10 @@ class Database(ABC):
         The work may be done again after a collision with another writer. ``alone`` keeps every
         other writer out (to declare an index).
         """
+
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """A session to read in, all of it as of one moment."""
+        raise NotImplementedError
 
     @abstractmethod
     def migrate(self) -> None:

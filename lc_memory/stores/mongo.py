@@ -8,6 +8,7 @@ set. What becomes of a record is said by :mod:`lc_memory.rows`, as for every sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from lc_memory import values
-from lc_memory.errors import StoreUnavailable, Unsupported
+from lc_memory.errors import StoreReadOnly, StoreUnavailable, Unsupported
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import (
     Clear,
@@ -31,11 +32,13 @@ from lc_memory.records import (
     Page,
     Query,
     Record,
+    Restore,
     Touch,
     check_id,
 )
 from lc_memory.rows import Row, Step, next_key, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
+from lc_memory.stores.mongo_bulk import InSession, in_chunks, reading, replace_all
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
 from lc_memory.stores.mongo_documents import (
     Document,
@@ -284,8 +287,55 @@ class MongoStore(Store):
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        with reading(self._server) as records:
+            yield _Snapshot(self, records)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        def work(session: Session) -> None:
+            self._batch(prepare(Clear(prefix) for prefix in clearing), session)
+            for chunk in in_chunks(records):
+                self._batch(prepare(Restore(record) for record in chunk), session)
+
+        with self._server.errors():
+            if () in clearing:
+                replace_all(self._server, records())
+            elif self.capabilities.atomic:
+                self._server.transact(work)
+            else:
+                raise Unsupported(
+                    "this MongoDB server stands alone and has no transactions: a backup can be "
+                    "restored there whole, and not in part"
+                )
+
     def close(self) -> None:
         self._server.close()
+
+
+class _Snapshot(MongoStore):
+    """The store as one session sees it."""
+
+    def __init__(self, store: MongoStore, records: InSession) -> None:
+        self.__dict__.update(store.__dict__)
+        self._records = records  # type: ignore[assignment]  # it has what reading needs
+
+    def records(self, query: Query | None = None, size: int = 500) -> Iterator[Record]:
+        query = query or Query()
+        if query.node or query.sort.attribute is None or query.limit or query.cursor:
+            yield from super().records(query, size)
+            return
+        with self._server.errors():
+            found = self._records.find(joined(self._candidates(query)), batch_size=size)
+            yield from map(record_of, found.sort(sorting(query.sort)))
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        raise StoreReadOnly("a snapshot is read, not written")
+
+    def close(self) -> None:
+        """Who took the snapshot ends it."""
 
 
 class _Batch:

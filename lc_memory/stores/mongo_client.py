@@ -131,6 +131,12 @@ class MongoConnection:
                 attempt += 1
                 pause(attempt)
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session whose reads all see one moment (MongoDB 5 or newer)."""
+        with self.errors(), self._client.start_session(snapshot=True) as session:
+            yield session
+
     def migrate(self) -> None:
         """Make what the records need, where it is not there. Raises NewerFormat."""
         schema = self.database["lc_memory_schema"]

@@ -31,6 +31,10 @@ class MySQL(ServerDatabase):
     locking = " FOR UPDATE"
     current_schema = "database()"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
+    one_moment = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)

@@ -35,6 +35,10 @@ class PostgreSQL(ServerDatabase):
     locking = " FOR UPDATE OF r"
     current_schema = "current_schema()"
     rewriting = "VACUUM FULL"
+    one_moment = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement
+    )
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         self._durability = check_durability(durability)

@@ -112,6 +112,23 @@ class ServerDatabase(Database):
                     ) from collision.__cause__
             time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311 - a nap, not a secret
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        self._surviving(lambda connection: _execute(connection, "SELECT 1"))  # drops dead ones
+        with self._connection() as pooled:
+            raw = pooled.driver_connection
+            try:
+                for statement in self.one_moment:
+                    _execute(raw, statement)
+                yield ServerSession(raw)
+            except self.error as error:
+                raise self.explained(error) from error
+            finally:
+                _undo(raw, self.error)
+
+    #: The statements that begin a transaction in which nothing changes.
+    one_moment: tuple[str, ...]
+
     def migrate(self) -> None:
         if self.version(self.select) != schema.VERSION:
             self._surviving(self.create_tables)

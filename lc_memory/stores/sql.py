@@ -7,7 +7,8 @@ that, in one transaction (:mod:`sql_batch`). A read compiles what it can of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,14 @@ import sqlalchemy as sa
 from lc_memory import values
 from lc_memory.commit import GroupCommit, write_together
 from lc_memory.errors import LCMemoryError, StoreError, StoreUnavailable
-from lc_memory.paging import Position, cut, page_of, position, read_cursor
+from lc_memory.paging import (
+    Position,
+    cut,
+    page_before_more,
+    page_of,
+    position,
+    read_cursor,
+)
 from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
@@ -32,6 +40,7 @@ from lc_memory.stores.sql_batch import (
     row_of,
     under,
 )
+from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
 from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
@@ -101,7 +110,8 @@ class SQLStore(Store):
             return Page(matches[query.offset :])
         limit = None if query.limit is None else query.limit + 1
         rows = self._select(query, after, limit, query.offset)
-        return cut([row.record() for row in rows], query)
+        records = [row.record() for row in rows[: query.limit]]
+        return page_before_more(records, query) if len(rows) > len(records) else Page(records)
 
     def _sorted(self, query: Query) -> Page:
         """By a field: Python sorts all candidates."""
@@ -337,6 +347,20 @@ class SQLStore(Store):
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        with self._db.snapshot() as session:
+            yield _Snapshot(self, session)
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        def work(session: Session) -> None:
+            for ops in in_chunks(records, clearing):
+                self._apply(session, prepare(ops))
+
+        self._db.transact(work, alone=True)
+
     def close(self) -> None:
         self._db.close()
 
@@ -423,3 +447,20 @@ def _stored_indexes(select: Callable[[str, Sequence[Any]], list[Any]]) -> dict[I
         Index(read_namespace(namespace), read_namespace(path)): number
         for number, namespace, path in found
     }
+
+
+class _Snapshot(SQLStore):
+    """The store as one transaction sees it."""
+
+    def __init__(self, store: SQLStore, session: Session) -> None:
+        self.__dict__.update(store.__dict__)
+        self._db = FrozenDatabase(store._db, session)
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        return self._db.transact(lambda session: [])  # raises
+
+    def close(self) -> None:
+        """Who took the snapshot ends it."""

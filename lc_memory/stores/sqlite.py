@@ -173,6 +173,22 @@ class SQLite(Database):
             self._idle.pop()[0].close()
         self.engine.dispose()
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        if self._alone is not None:  # there is but one connection: others go on with it
+            with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as copy:
+                with self._connection() as connection:
+                    connection.backup(copy)
+                yield _Session(copy)
+            return
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                connection.execute("SELECT version FROM lc_memory_schema").fetchall()  # from now on
+                yield _Session(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
     # -- inside ----------------------------------------------------------------------------
 
     def _version(self) -> int:

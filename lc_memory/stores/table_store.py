@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from lc_memory import values
-from lc_memory.records import Id, Namespace, Page, Query, Record, check_id
+from lc_memory.errors import StoreReadOnly
+from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
+from lc_memory.rows import Row
 from lc_memory.store import Clock, Store
 from lc_memory.stores.table import Table, page
 
@@ -59,9 +62,35 @@ class TableStore(Store):
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        # Rows never change, so this copies the references to them.
+        yield FrozenTable(self._look(lambda table: Table(table)), self.now)
+
     def keywords(self) -> TableKeywords:
         self._look(Table.index_words)
         return TableKeywords(self)
+
+
+class FrozenTable(TableStore):
+    """A table that nobody writes any more."""
+
+    def __init__(self, table: Table, clock: Callable[[], datetime]) -> None:
+        super().__init__(clock)
+        self._table = table
+
+    @classmethod
+    def of(cls, records: Iterable[Record], clock: Callable[[], datetime]) -> Self:
+        return cls(Table(Row.of(record, values.encode(record.value)) for record in records), clock)
+
+    def _look(self, ask: Callable[[Table], T]) -> T:
+        return ask(self._table)
+
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        raise StoreReadOnly("a snapshot is read, not written")
+
+    def close(self) -> None:
+        """There is nothing to release."""
 
 
 class TableKeywords:

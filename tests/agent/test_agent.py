@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
+from rich.console import Console
 
 from lc_memory import Memory
 from memory_agent.agent import WINDOW, MemoryAgent
 from memory_agent.models import default_model, describe
 from memory_agent.offline import OfflineModel
+from memory_agent.terminal import HELP, Chat
 from tests.openai_server import Call, Drop, Fail, OpenAIServer, Say, Step
 
 MAIN = Path(__file__).parents[2] / "agents" / "main.py"
@@ -132,7 +138,7 @@ def test_over_http_with_tools(url: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert "Ada" in agent.greeting()
         first, second = (request.body for request in server.requests)
         assert {tool["function"]["name"] for tool in first["tools"]} == {
-            *("remember", "recall", "forget", "update_progress"),
+            *("remember", "recall", "forget", "update_progress", "review"),
         }
         assert '"name": "Ada"' in second["messages"][0]["content"]
 
@@ -207,6 +213,86 @@ def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
     assert "Traceback" not in screen
 
 
+def test_the_arrow_keys_bring_back_what_was_said_in_an_earlier_session(tmp_path: Path) -> None:
+    database = str(tmp_path / "a.db")
+    with MemoryAgent(db_path=database) as agent:
+        agent.chat("Explain inheritance", session_id="first")
+    with _terminal("--db", database, TERM="xterm-256color") as (process, keys):
+        _read_until(keys, "/quit leaves")
+        os.write(keys, b"\x1b[A")  # up
+        _read_until(keys, "Explain inheritance")
+        os.write(keys, b"\r")
+        _read_until(keys, "print(Cat")
+        _read_until(keys, "You:")
+        os.write(keys, b"/prog\t")  # completed by the tab key
+        _read_until(keys, "/progress")
+        os.write(keys, b"\r")
+        _read_until(keys, "after classes")
+        _read_until(keys, "You:")
+        os.write(keys, b"\x03\x04")  # Ctrl-C empties the line, Ctrl-D leaves
+        assert process.wait(30) == 0
+
+
+def test_sessions_export_and_models_at_a_terminal(tmp_path: Path) -> None:
+    database, file = str(tmp_path / "a.db"), tmp_path / "all.json"
+    with MemoryAgent(db_path=database) as agent:
+        agent.chat("I'm Ada", session_id="first")
+        agent.chat("Explain classes", session_id="second")
+    with _terminal("--db", database) as (process, keys):
+        _read_until(keys, "/quit leaves")
+        for line, expected in (
+            ("/sessions", "2 I'm Ada"),
+            ("/sessions 2", "We go on here"),
+            ("/sessions 9", "name one of the numbers"),
+            ("Who am I?", "You are Ada"),
+            ("/new", "A new conversation"),
+            (f"/export {file}", "(2 conversations)"),
+            (f"/export {file}", "name another file"),
+            ("/model", "Offline model"),
+            ("/model gpt-x", "set OPENAI_API_KEY"),
+            ("/model offline", "Offline model"),
+        ):
+            os.write(keys, line.encode() + b"\n")
+            _read_until(keys, expected)
+        os.write(keys, b"/quit\n")
+        assert process.wait(30) == 0
+    exported = json.loads(file.read_text())
+    assert exported["profile"]["name"] == "Ada"
+    talks = {talk["session_id"]: talk["messages"] for talk in exported["conversations"]}
+    said = {id: messages[-2]["data"]["content"] for id, messages in talks.items()}
+    assert said == {"first": "Who am I?", "second": "Explain classes"}
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_help_fits_a_screen() -> None:
+    lines = HELP.splitlines()
+    assert len(lines) < 12
+    assert max(map(len, lines)) <= 80
+    with MemoryAgent(storage_type="memory") as agent:
+        commands = Chat(agent, Console()).commands
+    assert {c for c in commands if c not in HELP} == set()
+
+
+@contextmanager
+def _terminal(*arguments: str, TERM: str = "dumb") -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The chat at a (pseudo) terminal of its own."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": TERM, "COLUMNS": "100", "LINES": "40"}
+    with subprocess.Popen(
+        [sys.executable, str(MAIN), *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+    os.close(ours)
+
+
 def test_a_memory_that_cannot_be_opened_is_said_plainly(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(MAIN), "--db", "missing/a.db", "--say", "Hi"],
@@ -223,7 +309,7 @@ def test_a_memory_that_cannot_be_opened_is_said_plainly(tmp_path: Path) -> None:
 def _read_until(terminal: int, text: str) -> str:
     seen = ""
     deadline = time.monotonic() + 60
-    while text not in " ".join(seen.split()):
+    while text not in " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen).split()):
         assert time.monotonic() < deadline, seen
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 65536).decode(errors="replace")

@@ -11,12 +11,14 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from memory_agent.offline import OfflineModel
 from memory_agent.offline_english import (
+    THAT_ONE,
     Ask,
     Chat,
     Forget,
     Meaning,
     Progress,
     Remember,
+    Review,
     Unclear,
     understand,
 )
@@ -193,6 +195,27 @@ def test_what_is_said_of_oneself_is_understood(text: str, expected: list[Meaning
 @pytest.mark.parametrize(("text", "expected"), ASKED.items(), ids=ASKED)
 def test_questions_are_understood(text: str, expected: Meaning) -> None:
     assert understand(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I reviewed functions, it was hard", [Review("functions", "hard")]),
+        ("I've just reviewed variables. It was easy!", [Review("variables", "easy")]),
+        ("I practised classes and forgot everything", [Review("classes", "again")]),
+        ("I went over loops", [Review("loops")]),
+        ("It was quite difficult", [Review(THAT_ONE, "hard")]),
+        ("I reviewed variables and functions, they were fine", [
+            Review("variables", "good"), Review("functions", "good")]),
+        ("What should I review today?", [Ask("review")]),
+        ("what is due?", [Ask("review")]),
+        ("which topics are due for review?", [Ask("review")]),
+        ("I reviewed the contract", []),
+        ("It was raining", []),
+    ],
+)  # fmt: skip
+def test_reviews_and_how_they_went_are_understood(text: str, expected: list[Meaning]) -> None:
+    assert [m for m in understand(text) if not isinstance(m, Unclear | Chat)] == expected
 
 
 @pytest.mark.parametrize("text", NOT_LEARNED)

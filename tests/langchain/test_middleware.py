@@ -196,5 +196,5 @@ def test_the_tools_alone(memory: Memory) -> None:
     out = agent.invoke(ask("x"), context=MemoryContext(user_id="ada"))
     assert json.loads(out["messages"][-2].content)["profile"]["name"] == "Ada"
     names = [tool.name for tool in memory_tools(memory)]
-    assert names == ["remember", "recall", "forget", "update_progress"]
+    assert names == ["remember", "recall", "forget", "update_progress", "review"]
     assert all("runtime" not in tool.args for tool in memory_tools(memory))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -310,3 +311,61 @@ def test_async_callers_have_the_same(memory: Memory, tmp_path: Path) -> None:
 def test_every_kind_is_named_after_its_place() -> None:
     assert kind_of(("users", "alice", "documents", "x")) == "documents"
     assert kind_of(("messages", "s")) == "messages"
+
+
+# -- scrubbing -----------------------------------------------------------------------------
+
+
+def test_scrubbing_loses_nothing_while_others_write(memory: Memory) -> None:
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            key = str(len(written))
+            memory.store_memory("kept", {"id": key})
+            written.append(key)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            memory._layers.store.scrub()
+    finally:
+        stop.set()
+        writer.join()
+    assert {d["id"] for d in memory.search_memory("kept")} == set(written)
+
+
+def test_sqlite_says_when_a_reader_kept_it_from_scrubbing(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    with Memory(f"sqlite:///{path}", timeout=0.2) as memory:
+        memory.as_user("alice").store_memory("notes", {"id": "1", "text": secret("alice", 0)})
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM lc_memory_records").fetchall()
+        first = memory.forget_user("alice")
+        assert (first.counts, first.scrubbed) == ({"documents": 1}, False)
+        reader.close()
+        assert memory.forget_user("alice").scrubbed
+        files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert secret("alice", 0).encode() not in files
+
+
+def test_full_text_indexes_in_sqlite_forget_words_too(tmp_path: Path) -> None:
+    """FTS5 keeps deleted words until its parts are merged."""
+    path = tmp_path / "m.db"
+    with Memory(f"sqlite:///{path}") as memory:
+        other = sqlite3.connect(path, isolation_level=None)
+        try:
+            other.execute("CREATE VIRTUAL TABLE lc_memory_words USING fts5(text)")
+        except sqlite3.OperationalError:
+            pytest.skip("this SQLite has no FTS5")
+        other.execute("INSERT INTO lc_memory_words VALUES ('whispered secretword')")
+        other.execute("INSERT INTO lc_memory_words VALUES ('kept word')")
+        other.execute("DELETE FROM lc_memory_words WHERE lc_memory_words MATCH 'secretword'")
+        other.close()
+        assert memory._layers.store.scrub()
+        files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"kept" in files
+        assert b"secretword" not in files

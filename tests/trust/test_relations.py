@@ -261,6 +261,29 @@ def test_restoring_one_users_backup_keeps_links_whole(memory: Memory, tmp_path: 
     assert memory.check()
 
 
+def test_a_copy_of_a_memory_keeps_links_and_declarations(memory: Memory, tmp_path: Path) -> None:
+    user, talk, message = family(memory)
+    memory.relation("has_conversation", on_delete="cascade")
+    with Memory(f"sqlite:///{tmp_path}/copy.db") as copy:
+        memory.copy_to(copy)
+        assert [r.id for r in copy.related(user)] == [talk.id, message.id]
+        copy.delete_memory("user_profile")
+        assert copy.backend.get(*talk.id) is None
+        assert half_links(copy) == []
+
+
+def test_a_backup_brings_links_into_a_store_that_had_none(memory: Memory, tmp_path: Path) -> None:
+    ada = memory.as_user("ada")
+    first, second = (ada.store_memory("notes", {"id": name}) for name in "ab")
+    ada.link(first, "next", second)
+    ada.backup_data(tmp_path / "b.json")
+    with Memory(f"sqlite:///{tmp_path}/fresh.db") as fresh:
+        fresh.as_user("ada").restore_data(tmp_path / "b.json")
+        assert [r.key for r in fresh.as_user("ada").related(first)] == ["b"]
+        fresh.as_user("ada").delete_memory("notes", id="b")
+        assert half_links(fresh) == []
+
+
 def test_a_check_finds_what_dangles_and_repairs_it_when_asked(memory_url: str) -> None:
     if memory_url == "memory://":
         pytest.skip("one program only")

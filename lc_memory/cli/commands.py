@@ -1,0 +1,8 @@
+"""All commands, in the order in which the help lists them."""
+
+from __future__ import annotations
+
+from lc_memory.cli import documents, talks, trust, whole
+from lc_memory.cli.app import app as app
+
+__all__ = ["app", "documents", "talks", "trust", "whole"]

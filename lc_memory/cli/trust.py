@@ -1,0 +1,206 @@
+"""Users: what is kept of them, what they may do, and what they did."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lc_memory.access import Grant
+from lc_memory.cli.app import app
+from lc_memory.cli.running import Json, NotFound, Url, Yes, confirm, opened, printed, say
+from lc_memory.cli.tables import show
+from lc_memory.errors import CorruptStore, InvalidInput
+from lc_memory.records import Namespace
+from lc_memory.sessions import users as users_of
+
+Since = Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601).")]
+Until = Annotated[str | None, typer.Option("--until", help="Before this time (ISO 8601).")]
+
+
+@app.command()
+def users(
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="So many at most.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List the users for whom something is kept."""
+    with opened(url) as memory:
+        found = users_of(memory.backend, limit)
+    if as_json:
+        printed([{"user": name} for name in found])
+    else:
+        show(("user",), [(name,) for name in found])
+
+
+@app.command()
+def export(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose things.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to; else the output.")
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Write everything that is kept of a user, in a form that a person can read (JSON).
+
+    It is not encrypted, whatever the store is. The file is for its owner's eyes (mode 0600).
+    """
+    with opened(url) as memory:
+        if user not in users_of(memory.backend):
+            raise NotFound(f"nothing is kept of {user!r}; `lc-memory users` lists them")
+        told = memory.export_user(user, file)
+    if file is None:
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    elif as_json:
+        printed({"path": str(file), "user": user})
+    else:
+        say(f"Written: {file}")
+
+
+@app.command()
+def forget(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose things.")],
+    yes: Yes = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Delete everything that is kept of a user, down to the bytes where the store can."""
+    confirm(f"Delete everything that is kept of {user}?", yes)
+    with opened(url) as memory:
+        gone = memory.forget_user(user)
+    count = sum(gone.counts.values())
+    if as_json:
+        printed({"user": user, "deleted": count, "scrubbed": gone.scrubbed})
+    else:
+        say(f"Deleted {count} records" + ", and scrubbed the store" * gone.scrubbed)
+    if not count:
+        raise NotFound(f"nothing was kept of {user!r}")
+
+
+@app.command()
+def grant(
+    to: Annotated[
+        str | None, typer.Argument(metavar="TO", help="A user, or group:NAME; none: show all.")
+    ] = None,
+    rights: Annotated[
+        str | None,
+        typer.Argument(metavar="RIGHTS", help="Such as read,write; or a role; none: show theirs."),
+    ] = None,
+    on: Annotated[
+        str, typer.Option("--on", help="A namespace: users/ada, or a JSON list. Else everything.")
+    ] = "",
+    key: Annotated[str | None, typer.Option("--key", help="One record of it only.")] = None,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Take back what was granted on exactly that.")
+    ] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Give rights, take them back, or show them (with access control on)."""
+    if revoke and (to is None or rights is not None):
+        raise InvalidInput("--revoke takes back all from one: grant TO --on NAMESPACE --revoke")
+    with opened(url) as memory:
+        if revoke and to is not None:
+            count = memory.access.revoke(to, _namespace(on), key)
+            printed({"revoked": count}) if as_json else say(f"Taken back: {count}")
+            if not count:
+                raise NotFound(f"{to} has no grant on exactly that")
+            return
+        if to is not None and rights is not None:
+            several = rights.split(",") if "," in rights else rights
+            _show_grants([memory.access.grant(to, several, _namespace(on), key)], as_json)
+        else:
+            _show_grants(memory.access.grants(to), as_json)
+
+
+@app.command()
+def audit(
+    user: Annotated[str | None, typer.Option("--user", help="What this user did.")] = None,
+    action: Annotated[str | None, typer.Option("--action", help="put, read, denied ...")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="The latest so many.")] = 50,
+    verify: Annotated[bool, typer.Option("--verify", help="Look whether it is whole.")] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write it as JSON Lines.")
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, verify that nothing of it was changed, or export it."""
+    times = {"since": _time(since, "--since"), "until": _time(until, "--until")}
+    with opened(url) as memory:
+        if verify:
+            report = memory.audit.verify()
+            if not report:
+                raise CorruptStore("the log is not whole: " + "; ".join(report.problems[:5]))
+            done = {"chains": report.chains, "entries": report.entries, "whole": True}
+            printed(done) if as_json else say(f"Whole: {report.entries} entries")
+        elif export is not None:
+            count = memory.audit.export(export, user=user, **times)
+            printed({"path": str(export), "entries": count}) if as_json else say(
+                f"Written: {count}"
+            )
+        else:
+            entries = memory.audit.entries(user=user, action=action, limit=limit, **times)
+            if as_json:
+                printed([json.loads(json.dumps(entry.as_json())) for entry in entries])
+                return
+            show(
+                ("time", "who", "did", "outcome", "records", "where"),
+                [
+                    (f"{e.time:%Y-%m-%d %H:%M:%S}", e.principal or "-", e.action, e.outcome,
+                     len(e.items), "/".join(e.items[0][1]) if e.items else e.detail or "")
+                    for e in entries
+                ],
+            )  # fmt: skip
+
+
+def _show_grants(grants: list[Grant], as_json: bool) -> None:
+    rows = [
+        {
+            "to": given.to,
+            "rights": sorted(given.rights),
+            "namespace": list(given.namespace),
+            "key": given.key,
+            "role": given.role,
+            "by": given.by,
+        }
+        for given in grants
+    ]
+    if as_json:
+        printed(rows)
+        return
+    show(
+        ("to", "rights", "on", "key", "by"),
+        [
+            (g.to, g.role or ",".join(sorted(g.rights)), "/".join(g.namespace) or "everything",
+             g.key or "", g.by or "")
+            for g in grants
+        ],
+    )  # fmt: skip
+
+
+def _namespace(text: str) -> Namespace:
+    if not text.startswith("["):
+        return tuple(part for part in text.split("/") if part)
+    try:
+        labels = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--on: not JSON: {error}") from None
+    return tuple(labels)
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{option} {text!r}: not a time such as 2026-01-31T12:00Z") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

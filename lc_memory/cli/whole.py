@@ -1,0 +1,135 @@
+"""The whole memory: stats, backup, restore, migrate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lc_memory.cli.app import app
+from lc_memory.cli.running import (
+    ERROR,
+    Json,
+    NotFound,
+    Url,
+    User,
+    Yes,
+    confirm,
+    opened,
+    printed,
+    say,
+    shown,
+)
+from lc_memory.cli.tables import show
+from lc_memory.records import Query
+from lc_memory.sessions import users
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup's file.")]
+
+
+@app.command()
+def stats(url: Url = None, user: User = None, as_json: Json = False) -> None:
+    """Count what is stored, by kind and collection."""
+    with opened(url, user) as memory:
+        counts: Counter[tuple[str, ...]] = Counter()
+        for namespace in memory.backend.namespaces(memory.scope):
+            counts[_kind(namespace)] += memory.backend.count(Query(namespace, exact=True))
+        people = [] if user else users(memory.backend)
+    total = sum(counts.values())
+    if as_json:
+        rows = [{"kind": k[0], "name": "/".join(k[1:]), "records": n} for k, n in counts.items()]
+        printed({"url": shown(url), "records": total, "users": len(people), "kinds": rows})
+    else:
+        show(("kind", "name", "records"), [(k[0], "/".join(k[1:]), n) for k, n in counts.items()])
+        of = f", of {len(people)} users" if people else ""
+        say(f"{total} records{of} in {shown(url)}", style="dim")
+
+
+@app.command()
+def backup(file: File, url: Url = None, user: User = None, as_json: Json = False) -> None:
+    """Write everything to one checksummed file."""
+    with opened(url, user) as memory:
+        made = memory.backup_data(file)
+    if as_json:
+        printed({"path": str(made.path), "records": made.count, "sha256": made.sha256})
+    else:
+        say(f"Written: {made.path}, {made.count} records, sha256 {made.sha256}")
+
+
+@app.command()
+def restore(
+    file: File, yes: Yes = False, url: Url = None, user: User = None, as_json: Json = False
+) -> None:
+    """Replace everything by what a backup holds."""
+    if not file.exists():
+        raise NotFound(f"there is no file {file}")
+    whose = f"everything of {user}" if user else "everything"
+    confirm(f"Replace {whose} in {shown(url)} by what {file} holds?", yes)
+    with opened(url, user, new=True) as memory:
+        count = memory.restore_data(file)
+    printed({"restored": count}) if as_json else say(f"Restored {count} records.")
+
+
+@app.command()
+def check(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove links that have lost an end.")
+    ] = False,
+    url: Url = None,
+    user: User = None,
+    as_json: Json = False,
+) -> None:
+    """Read every record, hold it against its schema and links, and verify the audit log.
+
+    A record that is not what was written, or a log that was changed, is an error.
+    """
+    with opened(url, user) as memory:
+        report = memory.check(repair=repair)
+        audited = None if user else memory.audit.verify()
+    problems = [str(problem) for problem in report.problems]
+    if audited is not None:
+        problems += [f"audit log: not whole: {problem}" for problem in audited.problems]
+    sound = bool(report) and (audited is None or bool(audited))
+    if as_json:
+        counts = {"records": report.records, "links": report.links, "repaired": report.repaired}
+        printed({**counts, "problems": problems, "sound": sound})
+    else:
+        for problem in problems:
+            say(problem, style="red", error=not sound)
+        say(f"{report.records} records read, {len(problems)} problems, {report.repaired} repaired")
+    if not sound:
+        raise typer.Exit(ERROR)
+
+
+@app.command()
+def migrate(
+    target: Annotated[str, typer.Argument(metavar="URL", help="The store to copy to.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Allow a target that holds records.")
+    ] = False,
+    url: Url = None,
+    user: User = None,
+    as_json: Json = False,
+) -> None:
+    """Copy everything to another store, and verify it.
+
+    A copy that was interrupted goes on where it was.
+    """
+    with opened(url, user) as memory:
+        done = memory.copy_to(target, dry_run=dry_run, merge=merge)
+    if as_json:
+        fields: dict[str, Any] = {"records": done.records, "bytes": done.bytes}
+        printed({**fields, "verified": done.verified, "dry_run": dry_run})
+    else:
+        verb = "Would copy" if dry_run else "Copied"
+        verified = ", each compared" if done.verified else ""
+        say(f"{verb} {done.records} records ({done.bytes} bytes) to {shown(target)}{verified}")
+
+
+def _kind(namespace: tuple[str, ...]) -> tuple[str, ...]:
+    """What a namespace is counted under: its kind and collection, whoever's it is."""
+    own = namespace[2:] if namespace[:1] == ("users",) and len(namespace) > 2 else namespace
+    return own[:1] if own[0] == "messages" else own[:2]

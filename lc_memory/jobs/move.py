@@ -1,0 +1,303 @@
+"""Moving to another store while others go on writing: copied, caught up with, verified.
+
+    with memory.migrate_to("postgresql://…") as move:
+        print(move.estimate())  # reads a sample, changes nothing
+        move.run()              # copies, and follows the writers; may be interrupted and repeated
+        …                       # stop the writers
+        move.finish()           # the last changes, and every record compared
+        …                       # let the writers go on with the new store; look whether all is well
+        move.confirm()          # or move.rollback(), which brings what was written since back
+
+The source is only read, until a rollback. How far it got is kept in the target, so that any
+process can go on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from lc_memory import values
+from lc_memory.errors import MigrationError
+from lc_memory.jobs.migrate import (
+    MARKER,
+    PAGE,
+    Migration,
+    Summary,
+    begun,
+    belonging,
+    carry,
+    copy_pages,
+    digest_of,
+)
+from lc_memory.jobs.parts import STAYS_BEHIND, belongs, staying
+from lc_memory.jobs.progress import Progress, shown, silent
+from lc_memory.records import Delete, Namespace, Op, Order, Query, Record, Restore, Value
+from lc_memory.store import Store
+
+#: Writers' clocks may differ by so much, and so long may a write be under way.
+_OVERLAP: Final = timedelta(minutes=2)
+#: Following the writers ends when a round finds no more changes than these.
+_FEW: Final = 100
+_ROUNDS: Final = 10
+_LATEST: Final = Order("updated_at", descending=True)
+_SAMPLE: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a move would take: records, bytes of values as JSON, and seconds of reading both
+    stores and writing one, judged by a sample that was read."""
+
+    records: int
+    bytes: int
+    seconds: float
+
+
+class Move:
+    """A move of everything under the prefix. Use it in a ``with`` block, or close it.
+
+    ``phase`` is ``"new"``, ``"copying"``, ``"following"`` or ``"finished"``.
+    """
+
+    def __init__(
+        self,
+        source: Store,
+        target: Store,
+        prefix: Namespace = (),
+        *,
+        owns_target: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.prefix = prefix
+        self._name = "live " + "/".join(prefix)
+        self._owns_target = owns_target
+        self._progress = progress
+        self._tell = progress or silent
+
+    @property
+    def phase(self) -> str:
+        marker = self.target.get(*MARKER)
+        return "new" if marker is None else str(marker.value.get("phase", "another"))
+
+    def estimate(self) -> Estimate:
+        """Read a sample of the source, and judge; nothing is changed."""
+        total = self.source.count(Query(self.prefix, expired=True))
+        began = time.perf_counter()
+        sample = self.source.find(Query(self.prefix, limit=_SAMPLE, expired=True)).records
+        size = sum(len(values.encode(record.value)) for record in sample)
+        seconds = time.perf_counter() - began
+        share = total / max(1, len(sample))
+        # Read to copy, and twice to compare; writing takes some four times as long as reading.
+        return Estimate(total, int(size * share), round(seconds * share * 7, 1))
+
+    def run(self) -> int:
+        """Copy what is not copied yet, then follow the writers until little is left to do.
+
+        Returns how many changes were carried over after the copying. Raises MigrationError if the
+        target holds other records, or another copy into it is unfinished.
+        """
+        now = self.source.now()
+        state = begun(
+            self.target, self.prefix, False, self._name, _moves, phase="copying", since=now
+        )
+        if state["phase"] == "finished":
+            raise MigrationError("the move is finished: confirm() it, or rollback()")
+        total = self.source.count(Query(self.prefix, expired=True))
+        copy_pages(self.source, self.target, self.prefix, state, self._tell, total, _moves)
+        if state["phase"] == "copying":
+            self._save(state | {"phase": "following"})
+        changes = self._align(self.source, self.target)
+        for _ in range(_ROUNDS):
+            carried = self._follow()
+            changes += carried
+            if carried <= _FEW:
+                break
+        return changes
+
+    def finish(self) -> Migration:
+        """Carry over the last changes and compare every record, while nobody writes.
+
+        This reads both stores once. Raises MigrationError, with everything still in place, if
+        the source is written meanwhile: stop the writers, and call it again.
+        """
+        self._state("following", "finished")
+        with self._watched("Comparing"):
+            return self._finish()
+
+    def _finish(self) -> Migration:
+        self._follow()
+        self._align(self.source, self.target)
+        summary = Summary()
+        late = self._align(self.source, self.target, only_look=True, summary=summary)
+        if late:
+            raise MigrationError(
+                f"{late} records changed while they were compared: somebody still writes to "
+                "the source; stop that, and call finish() again"
+            )
+        state = self._state("following", "finished")
+        self._save(state | {"phase": "finished", "finished": self.source.now()})
+        return summary.migration(verified=True)
+
+    def confirm(self) -> None:
+        """The target is the memory from now on; the source is left as it is."""
+        self._state("finished")
+        self.target.delete(*MARKER)
+
+    def rollback(self, *, take_back: bool = True) -> int:
+        """Undo the move: the target is emptied, and the source goes on as before.
+
+        After :meth:`finish`, what was written to the target since is taken back to the source
+        first (``take_back=False``: it is dropped); returns how many changes that were. Stop the
+        writers for it. Raises MigrationError, changing nothing, if the source was written since.
+        """
+        state = self._state("copying", "following", "finished")
+        changes = 0
+        if state["phase"] == "finished" and take_back:
+            newest = self.source.find(Query(self.prefix, order=_LATEST, limit=50)).records
+            later = [r for r in newest if r.updated_at > state["finished"] and _moves(r.namespace)]
+            if later:
+                raise MigrationError(
+                    f"the source was written after the move too ({'/'.join(later[0].namespace)}); "
+                    "rollback(take_back=False) goes on with the source, and drops what the target "
+                    "got since"
+                )
+            changes = self._align(self.target, self.source)
+        kept = [record for record in staying(self.target, STAYS_BEHIND) if record.id != MARKER]
+        self.target.restore(lambda: [] if self.prefix else kept, [self.prefix])
+        self.target.delete(*MARKER)
+        return changes
+
+    def close(self) -> None:
+        """Close the target, if it was opened for the move. The move may go on later."""
+        if self._owns_target:
+            self.target.close()
+
+    # -- inside ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _watched(self, title: str) -> Iterator[None]:
+        with shown(title) as bar:
+            self._tell = self._progress or bar
+            yield
+
+    def _state(self, *phases: str) -> Value:
+        marker = self.target.get(*MARKER)
+        if marker is None or marker.value["name"] != self._name:
+            raise MigrationError("no such move has begun into this target; run() it first")
+        if marker.value["phase"] not in phases:
+            raise MigrationError(
+                f"the move is {marker.value['phase']}; this wants it {' or '.join(phases)}"
+            )
+        return marker.value
+
+    def _save(self, state: Value) -> None:
+        self.target.put(*MARKER, state)
+
+    def _follow(self) -> int:
+        """Carry over what was written since the last time, the latest first."""
+        state = self._state("following", "finished")
+        began = self.source.now()
+        since = state["since"] - _OVERLAP
+        carried = 0
+        cursor: str | None = None
+        while True:
+            query = Query(self.prefix, order=_LATEST, limit=PAGE, cursor=cursor, expired=True)
+            page = self.source.find(query)
+            news = [r for r in page.records if r.updated_at >= since and _moves(r.namespace)]
+            copies = self.target.read([record.id for record in news], expired=True)
+            ops = [Restore(new) for new, old in zip(news, copies, strict=True) if new != old]
+            if ops:
+                carry(self.target, ops, state)
+            carried += len(ops)
+            if page.cursor is None or page.records[-1].updated_at < since:
+                break
+            cursor = page.cursor
+        self._save(state | {"since": began})
+        return carried
+
+    def _align(
+        self,
+        source: Store,
+        target: Store,
+        *,
+        only_look: bool = False,
+        summary: Summary | None = None,
+    ) -> int:
+        """Make the target what the source is, walking through both; how much was different."""
+        different = done = 0
+        waiting: list[Op] = []
+
+        def flush() -> None:
+            if waiting and not only_look:
+                if target.capabilities.atomic:
+                    target.write(waiting)
+                else:
+                    for op in waiting:
+                        target.write([op])
+            waiting.clear()
+
+        left, right = (belonging(store, self.prefix, _moves) for store in (source, target))
+        for mine, theirs in _joined(left, right):
+            done += 1
+            if done % PAGE == 0:
+                self._tell(done, 0)
+            if summary is not None and mine is not None:
+                summary.add(mine)
+            if mine is not None and theirs is not None and digest_of(mine) == digest_of(theirs):
+                continue
+            id = (mine or theirs).id  # type: ignore[union-attr]  # one of the two is
+            now = source.read([id], expired=True)[0]  # it may have changed since its page was read
+            there = target.read([id], expired=True)[0]
+            if now is None and there is None:
+                continue
+            if now is not None and there is not None and digest_of(now) == digest_of(there):
+                continue
+            different += 1
+            waiting.append(Delete(*id) if now is None else Restore(now))
+            if len(waiting) >= PAGE:
+                flush()
+        flush()
+        return different
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Move of {self.source!r} to {self.target!r}>"
+
+
+def _moves(namespace: Namespace) -> bool:
+    return belongs(namespace, STAYS_BEHIND)
+
+
+def _joined(
+    left: Iterator[Record], right: Iterator[Record]
+) -> Iterator[tuple[Record | None, Record | None]]:
+    """Both, in the order of their ids, side by side where the id is the same."""
+    mine, theirs = next(left, None), next(right, None)
+    while mine is not None or theirs is not None:
+        if theirs is None or (mine is not None and mine.id < theirs.id):
+            yield mine, None
+            mine = next(left, None)
+        elif mine is None or theirs.id < mine.id:
+            yield None, theirs
+            theirs = next(right, None)
+        else:
+            yield mine, theirs
+            mine, theirs = next(left, None), next(right, None)

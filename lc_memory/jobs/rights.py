@@ -1,0 +1,69 @@
+"""Who may back up, restore and move a memory that has layers over its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lc_memory.errors import BackupError, InvalidInput
+from lc_memory.jobs.backup_file import Backup
+from lc_memory.layers.stack import Stack
+from lc_memory.records import Namespace, Record
+
+
+class Rights:
+    """What the layers of a memory have to say; without layers (None) everything is allowed."""
+
+    def __init__(self, stack: Stack | None = None, principal: str | None = None) -> None:
+        self._stack = stack
+        self._principal = principal
+
+    def require(self, *rights: str, scope: Namespace = ()) -> None:
+        """Raise AccessDenied unless the principal has these rights there."""
+        if self._stack is not None:
+            for right in rights:
+                self._stack.require(self._principal, right, scope)
+
+    def tell(self, action: str, scope: Namespace, detail: str) -> None:
+        """Add to the audit log."""
+        if self._stack is not None:
+            self._stack.tell(self._principal, action, scope, detail=detail)
+
+    def accept(self, made: Backup) -> None:
+        """Raise BackupError for a backup that this memory, as it is open, could not read."""
+        if self._stack is None:
+            return
+        if made.encryption and self._stack.keyring is None:
+            raise BackupError(
+                f"{made.path}: is of an encrypted memory; open this one with encryption_key="
+            )
+        if not made.encryption and self._stack.keyring is not None:
+            raise BackupError(
+                f"{made.path}: is not of an encrypted memory, and this one is; restore it into a "
+                "new one, and copy_to() this"
+            )
+
+    def admit(self, record: Record) -> None:
+        """Raise InvalidDocument for a record that its schema refuses."""
+        if self._stack is not None:
+            self._stack.admit([record])
+
+    def restored(self, scope: Namespace) -> None:
+        """Take up the keys that were restored."""
+        if self._stack is not None:
+            self._stack.reload(scope)
+
+    def at_close(self, end: Callable[[], None]) -> None:
+        """Have this done when the memory is closed, whatever handle began it."""
+        if self._stack is not None:
+            self._stack.closing.append(end)
+
+
+def check_move(source: Stack, principal: str | None, target: Stack | None) -> None:
+    """Raise AccessDenied unless the principal may move a memory, or InvalidInput if the target,
+    as it is open, could not read it."""
+    source.require(principal, "admin", ())
+    if target is not None and (source.keyring or target.keyring):
+        raise InvalidInput(
+            "an encrypted memory moves as it is, with its keys: give the URL of the new store, "
+            "and open that with the same encryption_key= afterwards"
+        )
