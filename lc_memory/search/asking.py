@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from lc_memory.filters import Node
 from lc_memory.records import Id, Limits, Namespace, Record
+from lc_memory.search.ranking import Ranked, why
 from lc_memory.search.texts import id_token, prefix_token
 
 #: Told how many records of how many a long piece of work has done.
@@ -29,8 +30,11 @@ class Scope:
     within: Limits | None = None
 
     def covers(self, id: Id) -> bool:
-        covered = any(id[0][: len(prefix)] == prefix for prefix in self.prefixes)
-        return covered and (self.within is None or self.within.allow(id))
+        if self.prefixes != EVERYTHING:
+            namespace = id[0]
+            if not any(namespace[: len(prefix)] == prefix for prefix in self.prefixes):
+                return False
+        return self.within is None or self.within.allow(id)
 
     def tokens(self) -> list[list[str]]:
         """The same in an index's words: each list is of alternatives, and all lists hold."""
@@ -85,14 +89,29 @@ class Hit:
 
     record: Record
     text: str
-    score: float
-    parts: Mapping[str, float] = field(default_factory=dict)
-    why: str = ""
-    at: datetime | None = None
+    query: str
+    ranked: Ranked = field(repr=False)
 
     @property
     def value(self) -> dict[str, Any]:
         return self.record.value
+
+    @property
+    def score(self) -> float:
+        return self.ranked.score
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        return self.ranked.parts
+
+    @property
+    def at(self) -> datetime | None:
+        """The time that it is of: what it says itself, else when it was stored."""
+        return self.ranked.passage.at
+
+    @property
+    def why(self) -> str:
+        return why(self.ranked, self.query)
 
     @property
     def source(self) -> str:

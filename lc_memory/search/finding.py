@@ -12,12 +12,10 @@ from lc_memory.search.ranking import (
     ARM,
     LONGEST,
     Passage,
-    Ranked,
     Rules,
     names_in,
     rank,
     rarity,
-    why,
     without_names,
 )
 from lc_memory.search.texts import FACTS, THREADS, first_of, neighbours, passage_of, place_of, token
@@ -82,11 +80,9 @@ class Finder:
         ranked = rank(
             search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
         )
+        ids = [(found, found.passage.id) for found in ranked[: search.limit]]
         return [
-            _hit(
-                found, pool.records[found.passage.id], pool.passages[found.passage.id], search.text
-            )
-            for found in ranked[: search.limit]
+            Hit(pool.records[id], pool.passages[id].text, search.text, found) for found, id in ids
         ]
 
     def _passage(self, record: Record) -> Passage | None:
@@ -160,8 +156,3 @@ def _believed(record: Record, at: datetime, search: Search) -> bool:
     if not isinstance(until, datetime):
         return True
     return search.as_of is not None and search.as_of < until
-
-
-def _hit(found: Ranked, record: Record, passage: Passage, question: str) -> Hit:
-    reason = why(found, question)
-    return Hit(record, passage.text, found.score, found.parts, reason, passage.at)

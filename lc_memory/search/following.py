@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from lc_memory import values
@@ -18,7 +18,8 @@ from lc_memory.search.texts import is_searched, tokens_of
 from lc_memory.store import Store
 
 #: How far clocks of several writers may lie apart, and a write take to be committed.
-OVERLAP: Final = timedelta(seconds=60)
+OVERLAP: Final = timedelta(seconds=10)
+_PAGE: Final = 5000
 _BY_TIME: Final = Order.parse("@updated_at")
 
 
@@ -41,16 +42,14 @@ class Follower:
         if not now and moment < self._next:
             return
         self._next = moment + self._every
-        query = Query(order=_BY_TIME)
+        query, until = Query(), self._store.now()  # the first time in the order of keys
         if self._until is not None:
             place = values.micros(self._until - OVERLAP), (), ""
             query = Query(order=_BY_TIME, cursor=write_cursor(_BY_TIME, place))
-        latest = self._until or datetime(1970, 1, 1, tzinfo=UTC)
-        for record in self._store.records(query):
-            latest = max(latest, record.updated_at)
+        for record in self._store.records(query, _PAGE):
             if is_searched(record.namespace):
                 yield record
-        self._until = latest
+        self._until = until
 
 
 class MemoryKeywords:

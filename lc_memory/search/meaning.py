@@ -41,6 +41,8 @@ BEHIND: Final[Namespace] = ("lc_memory", "recall", "behind")
 
 #: Texts embedded, and records compared, at a time.
 _PAGE: Final = 256
+#: Vectors that are remembered between searches.
+_KEPT: Final = 5000
 #: When so many namespaces are noted, all are.
 _MANY: Final = 200
 
@@ -64,6 +66,7 @@ class Meaning:
         self._noted: set[Namespace] = set()
         self._behind: set[Id] = set()
         self._under_way: dict[Id, int] = {}  # the latest state of each that is being embedded
+        self._kept: dict[Id, Entry] = {}  # lately fetched; good for as long as the mark fits
         self._fresh = False
         self._follower = Follower(store, every)
 
@@ -128,16 +131,21 @@ class Meaning:
 
     def vectors(self, records: Sequence[Record]) -> dict[Id, Vectors]:
         """The vectors of records as they are now; of a stale one, it is made anew."""
-        known = self._index.fetch([record.id for record in records])
-        stale = [
-            record
-            for record in records
-            if (entry := known.get(record.id)) is not None and entry.mark != mark_of(record)
-        ]
+        marks = {record.id: mark_of(record) for record in records}
+        known = {
+            id: entry
+            for id, mark in marks.items()
+            if (entry := self._kept.get(id)) is not None and entry.mark == mark
+        }
+        fetched = self._index.fetch([id for id in marks if id not in known])
+        stale = [r for r in records if r.id in fetched and fetched[r.id].mark != marks[r.id]]
         if stale:
             self.embed(stale)
-            known |= self._index.fetch([record.id for record in stale])
-        return {id: entry.vector for id, entry in known.items()}
+            fetched |= self._index.fetch([record.id for record in stale])
+        if len(self._kept) + len(fetched) > _KEPT:
+            self._kept.clear()
+        self._kept |= fetched
+        return {id: entry.vector for id, entry in (known | fetched).items()}
 
     def forget(self, ids: Iterable[Id]) -> None:
         """Remove the vectors of records that are gone."""
@@ -203,6 +211,7 @@ class Meaning:
         """Delete all vectors, to make them anew."""
         with self._lock:
             self._index.start_anew()
+            self._kept.clear()
             self._fresh = False
             self._follower = Follower(self._store, self._every)
 

@@ -49,7 +49,7 @@ class Rules:
     speaker: float = 1.5  # said by the one speaker whom the question names
     time: float = 1.5  # has a word of time, where the question asks when
     date: float = 1.5  # is as old as a date in the question says
-    question: float = -0.6  # ends in a question mark: asks, and tells nothing
+    question: float = -0.6  # a turn that ends in a question mark: asks, and tells nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,9 @@ def _rules(
         }
     if rules.question:
         given["question"] = {
-            i: rules.question for i, p in enumerate(passages) if p.text.rstrip().endswith("?")
+            i: rules.question
+            for i, p in enumerate(passages)
+            if p.session is not None and p.text.rstrip().endswith("?")
         }
     return given
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -32,11 +33,13 @@ _TIME: Final = regex.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _EPOCH: Final = (1e8, 1e11)  # numbers of seconds that are taken for times: 1973 to 5138
 
 
+@lru_cache(maxsize=4096)
 def place_of(namespace: Namespace) -> Namespace:
     """The namespace without the user it belongs to: ``("documents", "notes")``."""
     return namespace[2:] if namespace[:1] == ("users",) else namespace
 
 
+@lru_cache(maxsize=4096)
 def first_of(namespace: Namespace) -> str:
     """What kind of thing lies in a namespace: the first label that is not the user's."""
     place = place_of(namespace)

@@ -76,13 +76,14 @@ class MemoryVectors:
     def nearest(self, vector: Vectors, scope: Scope, limit: int) -> list[Id]:
         import numpy as np
 
+        covers = scope.covers
         with self._lock:
             if self._matrix is None:
                 self._order = sorted(self._entries)
                 rows = [unit(self._entries[id].vector) for id in self._order]
                 self._matrix = np.array(rows, dtype=np.float32)
             order, matrix = self._order, self._matrix
-        within = [row for row, id in enumerate(order) if scope.covers(id)]
+        within = [row for row, id in enumerate(order) if covers(id)]
         if not within:
             return []
         found = (matrix if len(within) == len(order) else matrix[within]) @ unit(vector)
