@@ -11,7 +11,7 @@ web: .venv/.web  ## the same tutor in the browser, with what it knows beside it
 	@$(BIN)/python -m memory_agent.web
 
 test: check  ## lint, types and all tests, with real servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/.dev  ## lint and types only
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from lc_memory.facts import holds
 from lc_memory.knowledge import FENCE, Knowledge, fenced
 from lc_memory.layers.indexed import indexed_in
 from lc_memory.records import NEWEST, Query, Value
-from lc_memory.search.texts import FACTS, passage_of, place_of
+from lc_memory.search.texts import FACTS, SEARCHED, passage_of, place_of
 
 if TYPE_CHECKING:
     from lc_memory.search.asking import Hit
@@ -80,7 +80,8 @@ def brief(
 def _hits(known: Knowledge, query: str | None, facts: int) -> list[Hit]:
     if not query or not query.strip() or indexed_in(known.memory.backend) is None:
         return []
-    return known.memory.recall(query, k=facts + 2 * MOST_RECALLED)
+    # A memory that is bound to nobody is one person's: it is told nothing of its store's users.
+    return known.memory.recall(query, k=facts + 2 * MOST_RECALLED, namespaces=SEARCHED)
 
 
 def _facts(known: Knowledge, hits: list[Hit], limit: int) -> list[Value]:

@@ -90,14 +90,14 @@ class Knowledge:
     def recall(self, query: str = "", limit: int = 20) -> Value:
         """What is known; with a query, only the facts that bear on it: those that recall finds,
         where the memory has it, else those that share a word with it."""
-        wanted = words_of(query)
+        wanted = _words(query)
         if wanted and indexed_in(self.memory.backend) is not None:
             hits = self.memory.recall(query, k=limit, namespaces=[("documents", "facts")])
             found = [{"key": hit.record.key, "text": hit.text} for hit in hits]
             return {**self.snapshot(0), "facts": found}
         known = self.snapshot(None if wanted else limit)
         if wanted:
-            known["facts"] = [f for f in known["facts"] if wanted & words_of(f["text"])][:limit]
+            known["facts"] = [f for f in known["facts"] if wanted & _words(f["text"])][:limit]
         return known
 
     def forget(self, what: str) -> list[str]:
@@ -114,9 +114,9 @@ class Knowledge:
         if plain in (topic.casefold() for topic in self._topics()):
             self.learner.drop(plain)
             gone.append(plain)
-        wanted = words_of(plain)
+        wanted = _words(plain)
         for fact in self.memory.search_memory("facts"):  # the superseded ones too
-            if wanted and wanted <= words_of(fact["text"]):
+            if wanted and wanted <= _words(fact["text"]):
                 self.memory.delete_memory("facts", id=fact["id"])
                 gone.append(fact["text"])
         return gone
@@ -201,7 +201,7 @@ class Knowledge:
         gone = {
             topic: value
             for topic, value in profile.preferences.items()
-            if plain == topic.casefold() or words_of(plain) <= words_of(f"{topic} {value}")
+            if plain == topic.casefold() or _words(plain) <= _words(f"{topic} {value}")
         }
         if gone:
             self.change_profile({"preferences": dict.fromkeys(gone)})
@@ -241,5 +241,5 @@ def fenced(data: Value) -> str:
     return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 
 
-def words_of(text: str) -> set[str]:
+def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.apt import find_or_install
 
 PACKAGE = "chromium"
 
@@ -23,20 +23,9 @@ class NoBrowser(Exception):
 
 def chromium() -> str:
     """The program, installed if need be."""
-    found = _program()
-    if found is None and hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        for words in (("update",), ("install", "-y", "--no-install-recommends", PACKAGE)):
-            done = subprocess.run(
-                ["apt-get", *words],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            )
-        found = _program()
-        if found is None:
-            raise NoBrowser(f"apt-get install {PACKAGE} failed:\n{done.stderr[-2000:]}")
+    found, said = find_or_install(_program, PACKAGE)
     if found is None:
-        raise NoBrowser(f"Chromium: apt-get install --no-install-recommends {PACKAGE}")
+        raise NoBrowser(f"Chromium: apt-get install --no-install-recommends {PACKAGE}\n{said}")
     return found
 
 

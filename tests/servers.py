@@ -34,6 +34,8 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from tests.apt import find_or_install
+
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 
@@ -274,7 +276,7 @@ class MariaDB(SQLServer):
     packages = ("mariadb-server-core", "mariadb-client-core")
 
     def prepare(self) -> None:
-        self.program = _program("mariadbd") or self._install()
+        self.program = self._install()
         self.data = self.folder / "data"
         self.run(
             *(_program("mariadb-install-db") or "mariadb-install-db", "--no-defaults"),
@@ -283,16 +285,11 @@ class MariaDB(SQLServer):
         )
 
     def _install(self) -> str:
-        if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-            install = ("install", "-y", "--no-install-recommends", *self.packages)
-            for words in (("update",), install):  # old lists may do
-                with contextlib.suppress(NoServer):
-                    self.run("apt-get", *words)
-        program = _program("mariadbd")
+        program, said = find_or_install(lambda: _program("mariadbd"), *self.packages)
         if program is None:
             raise NoServer(
                 f"MariaDB: apt-get install --no-install-recommends {' '.join(self.packages)}, or "
-                f"set {self.variable}"
+                f"set {self.variable}\n{said}"
             )
         return program
 

@@ -12,7 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 
 from lc_memory import Knowledge, Memory, MemoryContext, MemoryMiddleware
-from lc_memory.briefing import tokens_in
+from lc_memory.briefing import brief, tokens_in
 from lc_memory.errors import InvalidQuery
 from tests.langchain.test_middleware import Scripted
 
@@ -109,3 +109,15 @@ def test_an_agent_is_told_what_bears_on_the_last_message(memory: Memory) -> None
         assert data["recalled"][0]["text"] == "My umbrella is green."
     assert "recent" not in data
     assert [message.type for message in result["messages"]] == ["human", "ai"]
+
+
+def test_a_memory_of_one_person_is_told_nothing_of_its_stores_users() -> None:
+    with Memory("memory://", recall=True) as memory:
+        ada = memory.as_user("ada")
+        ada.chat_history("s").add_user_message("my secret peanut allergy")
+        Knowledge(ada).remember("has a peanut secret")
+        memory.chat_history("t").add_user_message("I like peanut butter")
+        told = brief(Knowledge(memory), "peanut?", 2000)
+        assert "peanut butter" in told
+        assert "secret" not in told
+        assert "secret" in brief(Knowledge(ada), "peanut?", 2000)

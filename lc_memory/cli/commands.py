@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lc_memory.cli import documents, talks, trust, whole
+from lc_memory.cli import documents, finding, saving, talks, trust, whole
 from lc_memory.cli.app import app as app
 
-__all__ = ["app", "documents", "talks", "trust", "whole"]
+__all__ = ["app", "documents", "finding", "saving", "talks", "trust", "whole"]

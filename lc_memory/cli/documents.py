@@ -77,7 +77,7 @@ def get(
 ) -> None:
     """Show the most recently stored document that matches."""
     with opened(url, user) as memory:
-        found = memory.retrieve_memory(name, _filter(filter), id=id)
+        found = memory.retrieve_memory(name, filter_of(filter), id=id)
     if found is None:
         raise NotFound(f"nothing in {name!r} matches")
     if as_json:
@@ -100,7 +100,7 @@ def search(
 ) -> None:
     """List the documents that match, the latest first."""
     with opened(url, user) as memory:
-        found = memory.search_memory(name, _filter(filter), order_by=order, limit=limit)
+        found = memory.search_memory(name, filter_of(filter), order_by=order, limit=limit)
     if as_json:
         printed(found)
     elif not found:
@@ -123,7 +123,7 @@ def delete(
     if filter is None and id is None:
         confirm(f"Delete everything in {name!r}?", yes)
     with opened(url, user) as memory:
-        count = memory.delete_memory(name, _filter(filter), id=id)
+        count = memory.delete_memory(name, filter_of(filter), id=id)
     if as_json:
         printed({"deleted": count})
     elif count:
@@ -140,7 +140,8 @@ def json_of(text: str, place: str) -> Any:
         raise InvalidValue(place, f"not JSON: {error}") from None
 
 
-def _filter(text: str | None) -> Any:
+def filter_of(text: str | None) -> Any:
+    """A filter that was typed."""
     value = None if text is None else json_of(text, "--filter")
     if value is not None and not isinstance(value, dict):
         raise InvalidValue("--filter", "not an object")

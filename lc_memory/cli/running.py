@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote, quote_plus
@@ -20,6 +21,7 @@ from rich.text import Text
 from lc_memory import values
 from lc_memory.errors import (
     AccessDenied,
+    BackupKeyError,
     InvalidInput,
     LCMemoryError,
     MemoryNotFound,
@@ -38,7 +40,7 @@ OK, ERROR, USAGE, NOT_FOUND, DENIED, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5
 _CODES: Final[list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]]] = [
     ((InvalidInput, UnknownStorage, Unsupported, FileExistsError), USAGE),
     ((MemoryNotFound, FileNotFoundError), NOT_FOUND),
-    ((AccessDenied, WrongKey), DENIED),
+    ((AccessDenied, WrongKey, BackupKeyError), DENIED),
     (StoreUnavailable, UNAVAILABLE),
 ]
 
@@ -80,13 +82,15 @@ CALLER: Final = Caller()
 
 
 @contextmanager
-def opened(url: str | None, user: str | None = None, *, new: bool = False) -> Iterator[Memory]:
+def opened(
+    url: str | None, user: str | None = None, *, new: bool = False, recall: bool | None = None
+) -> Iterator[Memory]:
     """The memory that a command works on. Unless it may be ``new``, its file must be there:
     a command that only looks makes none."""
     if not new:
         _check_there(url)
     admins = [CALLER.name] if CALLER.admin and CALLER.name else []
-    with Memory(url, admins=admins) as memory:
+    with Memory(url, admins=admins, recall=recall) as memory:
         acting = memory if CALLER.name is None else memory.acting_as(CALLER.name)
         yield acting if user is None else acting.as_user(user)
 
@@ -155,6 +159,17 @@ def shown(url: str | None) -> str:
     """A URL to show: without its password."""
     parsed = parse_url(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
     return hidden(parsed.render_as_string(hide_password=True))
+
+
+def time_of(text: str | None, option: str) -> datetime | None:
+    """A time that was typed; one without a zone is UTC."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{option} {text!r}: not a time such as 2026-01-31T12:00Z") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from lc_memory.access import Grant
 from lc_memory.cli.app import app
-from lc_memory.cli.running import Json, NotFound, Url, Yes, confirm, opened, printed, say
+from lc_memory.cli.running import Json, NotFound, Url, Yes, confirm, opened, printed, say, time_of
 from lc_memory.cli.tables import show
 from lc_memory.errors import CorruptStore, InvalidInput
 from lc_memory.records import Namespace
@@ -133,7 +132,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Show who did what, verify that nothing of it was changed, or export it."""
-    times = {"since": _time(since, "--since"), "until": _time(until, "--until")}
+    times = {"since": time_of(since, "--since"), "until": time_of(until, "--until")}
     with opened(url) as memory:
         if verify:
             report = memory.audit.verify()
@@ -194,13 +193,3 @@ def _namespace(text: str) -> Namespace:
     except ValueError as error:
         raise InvalidInput(f"--on: not JSON: {error}") from None
     return tuple(labels)
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{option} {text!r}: not a time such as 2026-01-31T12:00Z") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

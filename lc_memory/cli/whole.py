@@ -1,9 +1,8 @@
-"""The whole memory: stats, backup, restore, migrate."""
+"""The whole memory: stats, check, migrate."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +11,8 @@ from lc_memory.cli.app import app
 from lc_memory.cli.running import (
     ERROR,
     Json,
-    NotFound,
     Url,
     User,
-    Yes,
-    confirm,
     opened,
     printed,
     say,
@@ -25,8 +21,6 @@ from lc_memory.cli.running import (
 from lc_memory.cli.tables import show
 from lc_memory.records import Query
 from lc_memory.sessions import users
-
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup's file.")]
 
 
 @app.command()
@@ -45,31 +39,6 @@ def stats(url: Url = None, user: User = None, as_json: Json = False) -> None:
         show(("kind", "name", "records"), [(k[0], "/".join(k[1:]), n) for k, n in counts.items()])
         of = f", of {len(people)} users" if people else ""
         say(f"{total} records{of} in {shown(url)}", style="dim")
-
-
-@app.command()
-def backup(file: File, url: Url = None, user: User = None, as_json: Json = False) -> None:
-    """Write everything to one checksummed file."""
-    with opened(url, user) as memory:
-        made = memory.backup_data(file)
-    if as_json:
-        printed({"path": str(made.path), "records": made.count, "sha256": made.sha256})
-    else:
-        say(f"Written: {made.path}, {made.count} records, sha256 {made.sha256}")
-
-
-@app.command()
-def restore(
-    file: File, yes: Yes = False, url: Url = None, user: User = None, as_json: Json = False
-) -> None:
-    """Replace everything by what a backup holds."""
-    if not file.exists():
-        raise NotFound(f"there is no file {file}")
-    whose = f"everything of {user}" if user else "everything"
-    confirm(f"Replace {whose} in {shown(url)} by what {file} holds?", yes)
-    with opened(url, user, new=True) as memory:
-        count = memory.restore_data(file)
-    printed({"restored": count}) if as_json else say(f"Restored {count} records.")
 
 
 @app.command()

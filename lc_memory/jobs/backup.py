@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +20,16 @@ from lc_memory import values
 from lc_memory.errors import BackupError, InvalidInput, SnapshotLost
 from lc_memory.jobs.backup_file import Backup as Backup
 from lc_memory.jobs.backup_file import reading, write
-from lc_memory.jobs.parts import OURS, Part, belongs, staying
+from lc_memory.jobs.parts import (
+    AUDIT,
+    OURS,
+    STAYS,
+    UNDER_LAYERS,
+    Part,
+    belongs,
+    joined,
+    staying,
+)
 from lc_memory.jobs.progress import Progress, silent
 from lc_memory.jobs.seal import Key, check_key
 from lc_memory.records import Namespace, Query, Record
@@ -26,6 +37,8 @@ from lc_memory.store import Store
 from lc_memory.stores.disk import Disk
 
 _PAGE: Final = 1000
+_KEYS: Final = (OURS, "keys")
+_SETTING: Final = (OURS, "settings"), "encryption"
 #: How often a store that cannot keep one moment is read again, if somebody wrote meanwhile.
 _TRIES: Final = 3
 
@@ -92,34 +105,39 @@ def restore(
         scope = made.scope
     whole = part.is_all and mode == "replace"
     accept(made)
-    if not (whole and not scope) and made.encryption != encryption(store):
-        raise BackupError(
-            f"{name or path}: its records were stored under {_under(made.encryption)}, and those "
-            f"of this store are under {_under(encryption(store))}: they cannot be mixed; restore "
-            "all of it, into a store of its own"
-        )
+    same = made.encryption == encryption(store)
+    if not same:
+        _check_apart(store, made, whole and not scope, name or str(path))
     restored = 0
 
     def records() -> Iterator[Record]:
         nonlocal restored
         restored = 0
         with reading(Path(path), key, name) as file:
-            for record in file.records():
-                ours = record.namespace[:1] == (OURS,)
-                if not belongs(record.namespace):
+            for are_keys, group in groupby(file.records(), lambda r: r.namespace == _KEYS):
+                if are_keys and same:
+                    for mine, key_record in _with_keys(group, store, part, whole):
+                        restored += mine and whole
+                        yield key_record
                     continue
-                if ours and not whole:
-                    if store.read([record.id], expired=True)[0] is None:
-                        yield record
-                    continue
-                if part.holds(record.namespace):
-                    admit(record)
-                    restored += 1
-                    yield record
+                for record in group:
+                    if not belongs(record.namespace):
+                        continue
+                    held = None
+                    if record.namespace[:1] == (OURS,) and (record.id == _SETTING or not whole):
+                        held = store.read([record.id], expired=True)[0] if same else None
+                        if held is not None and not whole:
+                            continue
+                    elif part.holds(record.namespace):
+                        admit(record)
+                    else:
+                        continue
+                    restored += whole or record.namespace[:1] != (OURS,)
+                    yield record if held is None else held
             if file.manifest.sha256 != made.sha256:
                 raise BackupError(f"{name or path}: was changed meanwhile; nothing was restored")
         if whole and not scope:
-            yield from staying(store)
+            yield from staying(store, STAYS if same else UNDER_LAYERS[:2])
 
     store.restore(records, [] if mode == "merge" else part.prefixes(store, scope))
     return restored
@@ -169,12 +187,49 @@ def verify(
 
 def encryption(store: Store) -> str:
     """What tells the encryption of a store from another's; empty if it has none."""
-    found = store.get((OURS, "settings"), "encryption")
+    found = store.get(*_SETTING)
     if found is None:
         return ""
     return hashlib.sha256(values.encode({"salt": found.value.get("salt")}).encode()).hexdigest()[
         :16
     ]
+
+
+def _check_apart(store: Store, made: Backup, whole: bool, name: str) -> None:
+    """Refuse to mix what was stored under different keys. Raises BackupError."""
+    if not whole:
+        raise BackupError(
+            f"{name}: its records were stored under {_under(made.encryption)}, and those of this "
+            f"store are under {_under(encryption(store))}: they cannot be mixed; restore all of "
+            "it, into a store of its own"
+        )
+    if encryption(store) and store.find(Query(AUDIT, limit=1, expired=True)).records:
+        raise BackupError(
+            f"{name}: was made under {_under(made.encryption)}, and nobody could read this "
+            "store's audit log any more: restore it into a new store"
+        )
+
+
+def _with_keys(
+    records: Iterator[Record], store: Store, part: Part, whole: bool
+) -> Iterator[tuple[bool, Record]]:
+    """The data keys of the backup and those of the store together, and whether the backup has
+    them. Nothing that can be read now becomes unreadable: of a key in both, the store's form
+    stays, which may be wrapped by a newer master key."""
+    from lc_memory.keys import _name
+
+    held = store.records(Query(_KEYS, exact=True, expired=True))
+    for mine, theirs in joined(records, held):
+        if part.user is not None and (mine or theirs).key != _name(part.user):  # type: ignore[union-attr]  # one of the two is
+            continue
+        if mine is None:
+            if whole and theirs is not None:
+                yield False, theirs
+        elif theirs is None:
+            yield True, mine
+        else:
+            keys = {**mine.value["keys"], **theirs.value["keys"]}
+            yield True, replace(theirs, value={**theirs.value, "keys": keys})
 
 
 def _under(encryption: str) -> str:

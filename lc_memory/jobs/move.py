@@ -35,9 +35,9 @@ from lc_memory.jobs.migrate import (
     copy_pages,
     digest_of,
 )
-from lc_memory.jobs.parts import STAYS_BEHIND, belongs, staying
+from lc_memory.jobs.parts import STAYS_BEHIND, belongs, joined, staying
 from lc_memory.jobs.progress import Progress, shown, silent
-from lc_memory.records import Delete, Namespace, Op, Order, Query, Record, Restore, Value
+from lc_memory.records import Delete, Namespace, Op, Order, Query, Restore, Value
 from lc_memory.store import Store
 
 #: Writers' clocks may differ by so much, and so long may a write be under way.
@@ -245,7 +245,7 @@ class Move:
             waiting.clear()
 
         left, right = (belonging(store, self.prefix, _moves) for store in (source, target))
-        for mine, theirs in _joined(left, right):
+        for mine, theirs in joined(left, right):
             done += 1
             if done % PAGE == 0:
                 self._tell(done, 0)
@@ -284,20 +284,3 @@ class Move:
 
 def _moves(namespace: Namespace) -> bool:
     return belongs(namespace, STAYS_BEHIND)
-
-
-def _joined(
-    left: Iterator[Record], right: Iterator[Record]
-) -> Iterator[tuple[Record | None, Record | None]]:
-    """Both, in the order of their ids, side by side where the id is the same."""
-    mine, theirs = next(left, None), next(right, None)
-    while mine is not None or theirs is not None:
-        if theirs is None or (mine is not None and mine.id < theirs.id):
-            yield mine, None
-            mine = next(left, None)
-        elif mine is None or theirs.id < mine.id:
-            yield None, theirs
-            theirs = next(right, None)
-        else:
-            yield mine, theirs
-            mine, theirs = next(left, None), next(right, None)

@@ -13,19 +13,21 @@ from lc_memory.store import Store
 #: The library's own records.
 OURS: Final = "lc_memory"
 
-#: What stays with a store: neither backed up, nor copied, nor touched by a restore. Schedules,
-#: their locks and results, and how far a copy got; and the audit, which nobody may turn back.
-STAYS: Final[tuple[Namespace, ...]] = (
+#: What a store keeps for itself: schedules with their locks and results, how far a copy got, and
+#: which index of meanings is its own.
+STAYS_BEHIND: Final[tuple[Namespace, ...]] = (
     (OURS, "backups"),
     (OURS, "migrations"),
-    (OURS, "audit"),
+    (OURS, "recall"),
 )
 
-#: What stays when a memory moves to another store: there it is scheduled anew.
-STAYS_BEHIND: Final = STAYS[:2]
+#: What is neither backed up nor touched by a restore: that, and the audit log, which nobody may
+#: turn back.
+AUDIT: Final[Namespace] = (OURS, "audit")
+STAYS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND, AUDIT)
 
 #: The namespaces that are read and written in the store itself, whatever layers it has.
-UNDER_LAYERS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND, (OURS, "backups", "results"))
+UNDER_LAYERS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND[:2], (OURS, "backups", "results"))
 
 #: More names than these are counted together.
 _MOST_NAMES: Final = 1000
@@ -52,6 +54,23 @@ def root_of(namespace: Namespace) -> Namespace:
     """The namespace under which all of its collection lies, for its user."""
     start = 2 if namespace[:1] == ("users",) else 0
     return namespace[: start + collection_of(namespace[start:]).count("/") + 1]
+
+
+def joined(
+    left: Iterator[Record], right: Iterator[Record]
+) -> Iterator[tuple[Record | None, Record | None]]:
+    """Both, in the order of their ids, side by side where the id is the same."""
+    mine, theirs = next(left, None), next(right, None)
+    while mine is not None or theirs is not None:
+        if theirs is None or (mine is not None and mine.id < theirs.id):
+            yield mine, None
+            mine = next(left, None)
+        elif mine is None or theirs.id < mine.id:
+            yield None, theirs
+            theirs = next(right, None)
+        else:
+            yield mine, theirs
+            mine, theirs = next(left, None), next(right, None)
 
 
 class Tally:

@@ -355,6 +355,10 @@ class SQLStore(Store):
     def restore(
         self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
     ) -> None:
+        if isinstance(self._db.engine.pool, sa.pool.StaticPool):
+            # The one connection would read within its own transaction; it is all memory anyway.
+            return super().restore(records, clearing)
+
         def work(session: Session) -> None:
             for ops in in_chunks(records, clearing):
                 self._apply(session, prepare(ops))

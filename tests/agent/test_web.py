@@ -255,12 +255,22 @@ def test_conversations_can_be_returned_to_and_deleted(page: Page, server: Server
     assert "Explain classes" in stored(url)
 
 
-def test_memories_say_why_they_are_recalled(page: Page, server: Server) -> None:
+def test_memories_say_why_they_are_recalled(page: Page, server: Server, url: str) -> None:
     open_page(page, server)
     say(page, "I'm allergic to peanuts. I have a dog")
     say(page, "Do I like peanuts?")
-    expect(panel(page).locator(".entry").first).to_contain_text("shares “peanuts” with you")
-    expect(panel(page).locator(".entry").nth(1)).to_contain_text("one of the latest 20")
+    expect(panel(page).locator(".entry").first).to_contain_text("recalled: has peanuts")
+    expect(panel(page).locator(".entry").nth(1)).to_contain_text("always in mind")
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".msg.you")).to_have_count(0)
+    say(page, "Can I eat peanuts?")
+    said = panel(page).locator(".entry", has_text="You said").filter(has_text="I have a dog")
+    expect(said).to_contain_text("recalled: has peanuts")
+    said.get_by_role("button", name="Forget").click()
+    expect(said).to_have_count(0)
+    with Memory(url) as memory:
+        kept = [m.content for s in memory.sessions() for m in memory.chat_history(s.id).messages]
+    assert "I'm allergic to peanuts. I have a dog" not in kept
 
 
 # -- safety ------------------------------------------------------------------------------------

@@ -167,6 +167,74 @@ def test_a_memory_moves_to_another_store(run: Run, url: str, tmp_path: Path) -> 
     assert run("migrate", target)[0] == 1  # it holds records already
 
 
+def test_memories_are_recalled_with_the_reason(run: Run, url: str) -> None:
+    run("put", "notes", '{"id": "1", "text": "Ada is allergic to peanuts"}')
+    run("put", "notes", '{"id": "2", "text": "tea"}')
+    code, out, _ = run("recall", "allergic peanuts", "--json")
+    (hit, *_) = json.loads(out)
+    assert (code, hit["source"]) == (0, "documents/notes/1")
+    assert hit["why"]
+    assert hit["score"] > 0
+    assert "allergic" in run("recall", "peanuts")[1]
+    assert run("recall", "peanuts", "--in", "messages")[0] == 3
+    assert run("recall", "peanuts", "--user", "bob")[0] == 3
+    assert run("recall", "peanuts", "--until", "2020-01-01")[0] == 3
+    assert run("recall", " ")[0] == 2
+    assert run("recall", "peanuts", "--since", "soon")[0] == 2
+    with Memory(url) as memory:  # a program without an index
+        memory.store_memory("notes", {"id": "3", "text": "zebras are striped"})
+    assert run("reindex")[0] == 0
+    assert json.loads(run("recall", "zebras", "--json")[1])[0]["source"] == "documents/notes/3"
+
+
+def test_parts_of_a_backup_are_restored(
+    run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("put", "notes", '{"id": "1"}')
+    run("put", "other", '{"id": "1"}')
+    run("put", "notes", '{"id": "1"}', "--user", "ada")
+    file = str(tmp_path / "b.jsonl")
+    monkeypatch.setenv("LC_MEMORY_BACKUP_KEY", "correct horse battery")
+    assert run("backup", file)[0] == 0
+    assert b"notes" not in Path(file).read_bytes()
+    run("put", "notes", '{"id": "2"}')
+    assert run("restore", file, "--merge", "--yes")[0] == 0
+    with Memory(url) as memory:
+        assert len(memory.search_memory("notes")) == 2
+    run("delete", "notes", "--yes", "--user", "ada")
+    run("delete", "notes", "--yes")
+    run("delete", "other", "--yes")
+    assert json.loads(run("restore", file, "-y", "--user", "ada", "--json")[1]) == {"restored": 1}
+    assert run("restore", file, "-y", "--only", "other")[0] == 0
+    with Memory(url) as memory:
+        assert memory.search_memory("notes") == []
+        assert len(memory.search_memory("other")) == 1
+        assert len(memory.as_user("ada").search_memory("notes")) == 1
+    monkeypatch.setenv("LC_MEMORY_BACKUP_KEY", "wrong")
+    assert run("restore", file, "--yes")[0] == 4
+
+
+def test_backups_follow_a_schedule(run: Run, url: str, tmp_path: Path) -> None:
+    run("put", "notes", '{"id": "1"}')
+    assert run("backups")[0] == 3  # no schedule yet
+    assert run("backups", "--to", "x")[0] == 2
+    assert run("backups", "--every", "soon")[0] == 2
+    folder = tmp_path / "kept"
+    code, out, _ = run("backups", "--every", "6h", "--to", str(folder), "--keep", "2", "--json")
+    assert (code, json.loads(out)["backups"]) == (0, [])
+    code, out, _ = run("backups", "--run", "--json")
+    (made,) = json.loads(out)["backups"]
+    assert (code, made["good"], (folder / made["name"]).exists()) == (0, True, True)
+    assert json.loads(run("backups", "--due", "--json")[1])["backups"] == []  # not due yet
+    assert made["name"] in run("backups")[1]
+    code, out, _ = run("backups", "--verify", str(folder / made["name"]), "--json")
+    assert (code, json.loads(out)["good"]) == (0, True)
+    (folder / made["name"]).write_bytes(b"damaged")
+    assert run("backups", "--verify", str(folder / made["name"]))[0] == 1
+    assert run("backups", "--stop")[0] == 0
+    assert run("backups")[0] == 3
+
+
 # -- safety ------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,48 @@ def test_schedules_and_copies_of_an_encrypted_memory(tmp_path: Path) -> None:
         assert [line for line in found if "'lc_memory'" not in line] == theirs
 
 
+def test_keys_that_were_changed_since_the_backup_stay(tmp_path: Path) -> None:
+    """A restore makes nothing unreadable: not the audit log, not the store to its new key."""
+    url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(url, encryption_key=KEY, audit=True) as memory:
+        fill(memory)
+        memory.as_user("ada").store_memory("profile", {"name": "before"})
+        memory.backup_data(tmp_path / "b.jsonl")
+        keyring = memory._layers.keyring
+        assert keyring is not None
+        for user in ("", "ada"):
+            keyring.rotate(user)
+        keyring.rotate_master(b"n" * 32)
+        memory.as_user("ada").store_memory("profile", {"name": "after"})
+        memory.as_user("eve").store_memory("profile", {"name": "new"})
+        entries = len(list(memory.audit.entries()))
+    for options in ({"user": "ada"}, {"mode": "merge"}, {}):
+        with Memory(url, encryption_key=b"n" * 32) as memory:
+            memory.as_user("ada").store_memory("profile", {"name": "spoiled"})
+            memory.restore_data(tmp_path / "b.jsonl", **options)
+            assert memory.as_user("ada").retrieve_memory("profile") == {"name": "before"}
+        with Memory(url, encryption_key=b"n" * 32) as memory:
+            assert memory.as_user("ada").retrieve_memory("profile") == {"name": "before"}
+            eves = memory.as_user("eve").retrieve_memory("profile")
+            assert eves == ({"name": "new"} if options else None)
+            assert memory.audit.verify()
+            assert len(list(memory.audit.entries())) > entries
+    with Memory(f"sqlite:///{tmp_path}/o.db", encryption_key=KEY, audit=True) as other:
+        other.store_memory("a", {"id": "1"})
+        with pytest.raises(BackupError, match="audit log"):
+            other.restore_data(tmp_path / "b.jsonl")
+        assert other.retrieve_memory("a") == {"id": "1"}
+
+
+def test_a_database_in_memory_keeps_what_stays(tmp_path: Path) -> None:
+    with Memory("sqlite://") as memory:
+        fill(memory)
+        memory.backup_data(tmp_path / "b.jsonl")
+        memory.schedule_backups("1d", to=tmp_path, start=False)
+        memory.restore_data(tmp_path / "b.jsonl")
+        assert memory.backups.scheduled() is not None
+
+
 def test_who_may_not_read_may_not_back_up(tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl"
     with Memory("memory://", access_control=True, admins=["root"], audit=True) as memory:

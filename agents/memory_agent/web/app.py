@@ -39,7 +39,7 @@ def build(tutor: MemoryAgent) -> FastAPI:
             chat = ChatPage(mine, user, session or str(uuid.uuid4()), await _others(tutor), dark)
             await chat.build(begun=bool(session))
         except LCMemoryError as error:  # with access control on, say, somebody must be named
-            _refusal(str(error))
+            _refusal(str(error), dark)
 
     ui.run_with(app, title="Tutor", show_welcome_message=False, tailwind=False)
     return app
@@ -52,7 +52,8 @@ async def _others(tutor: MemoryAgent) -> list[str]:
         return []
 
 
-def _refusal(text: str) -> None:
+def _refusal(text: str, dark: bool | None) -> None:
+    ui.dark_mode(dark)
     with ui.column().classes("talk"):
         ui.label(text).classes("failed").props('role="alert"')
         name = ui.input("Who are you?").props("outlined maxlength=100")

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from lc_memory.knowledge import Knowledge, words_of
-from lc_memory.records import Value
+from lc_memory.knowledge import Knowledge
+from lc_memory.layers.indexed import indexed_in
+from lc_memory.records import Id, Namespace, Value
 from lc_memory.sessions import Session
 from memory_agent.agent import MemoryAgent
 
 #: How many of the latest facts go into every answer (what MemoryMiddleware takes by default).
-ALWAYS = 20
+ALWAYS: Final = 20
+
+#: So many things that were said in other conversations are recalled at most.
+RECALLED: Final = 10
 
 #: So many of the latest conversations are listed.
-LISTED = 50
+LISTED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class Fact:
     """A fact, and why the tutor has it in mind (or not)."""
 
     id: str
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that was said in another conversation, and why it is recalled now."""
+
+    id: Id
     text: str
     reason: str
 
@@ -33,39 +46,48 @@ class Known:
     profile: Value
     topics: list[dict[str, Any]]
     percentage: float
-    facts: list[Recalled]
+    facts: list[Fact]
+    said: list[Said]
     sessions: list[Session]
 
 
-def known_to(tutor: MemoryAgent, question: str = "") -> Known:
-    """What is known of the tutor's user; ``question`` is what they said last."""
+def known_to(tutor: MemoryAgent, question: str = "", session: str = "") -> Known:
+    """What is known of the tutor's user; ``question`` is what they said last, in ``session``."""
     knowledge = tutor.knowledge
+    reasons, said = _recalled(tutor, question, session)
     return Known(
         profile=knowledge.profile().profile.model_dump(mode="json", exclude_none=True),
         topics=knowledge.learner.overview(),
         percentage=knowledge.progress().progress_percentage,
-        facts=recalled(knowledge, question),
+        facts=_facts(knowledge, reasons),
+        said=said,
         sessions=tutor.sessions()[:LISTED],
     )
 
 
-def recalled(knowledge: Knowledge, question: str) -> list[Recalled]:
-    """The facts, each with the reason why it is in the tutor's mind, those that fit first."""
-    asked = words_of(question) - _COMMON
+def _recalled(tutor: MemoryAgent, question: str, session: str) -> tuple[dict[str, str], list[Said]]:
+    """Why facts are recalled for what was said last, and what else is."""
+    if not question.strip() or indexed_in(tutor.backend) is None:
+        return {}, []
+    reasons, said = {}, []
+    where: list[Namespace | str] = ["messages", ("documents", "facts")]
+    for hit in tutor.recall(question, k=ALWAYS + RECALLED, namespaces=where):
+        kind, name = hit.record.namespace[len(tutor.scope) :][:2]
+        why = f"recalled: {hit.why}"
+        if kind == "documents":
+            reasons[hit.record.key] = why
+        elif name == session or not hit.parts.keys() & {"words", "meaning"}:
+            continue  # it is in the talk anyway, or merely stands beside what was found
+        elif hit.record.value.get("type") == "human":
+            said.append(Said((hit.record.namespace, hit.record.key), hit.text, why))
+    return reasons, said[:RECALLED]
+
+
+def _facts(knowledge: Knowledge, reasons: dict[str, str]) -> list[Fact]:
+    """The facts with their reasons, those that are recalled first."""
     found = []
     for place, fact in enumerate(knowledge.facts()):
-        shared = sorted(asked & words_of(fact["text"]))
-        if shared:
-            reason = "shares " + ", ".join(f"“{word}”" for word in shared[:3]) + " with you"
-        elif place < ALWAYS:
-            reason = f"one of the latest {ALWAYS}: always in mind"
-        else:
-            reason = "older: looked up when it fits"
-        found.append(Recalled(fact["id"], fact["text"], reason))
-    return sorted(found, key=lambda fact: not fact.reason.startswith("shares"))
-
-
-_COMMON = words_of(
-    "a an and are at do does for from have has i in is it me my of on or that the this to was what "
-    "when where which who with you your"
-)
+        usual = "a latest one: always in mind" if place < ALWAYS else "older: recalled when it fits"
+        found.append(Fact(fact["id"], fact["text"], reasons.get(fact["id"], usual)))
+    order = {id: place for place, id in enumerate(reasons)}
+    return sorted(found, key=lambda fact: order.get(fact.id, len(order)))

@@ -143,7 +143,7 @@ class ChatPage:
     async def refresh(self) -> None:
         """Show anew what is known, and the conversations."""
         try:
-            known = await self.tutor.bridge.run(known_to, self.tutor, self.question)
+            known = await self.tutor.bridge.run(known_to, self.tutor, self.question, self.session)
         except LCMemoryError as error:
             ui.notify(str(error), type="negative")
             return

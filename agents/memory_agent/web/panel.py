@@ -117,6 +117,14 @@ class Panel:
                 partial(knowledge.forget_fact, fact.id),
                 fact.reason,
             )
+        for said in known.said:
+            self._entry(
+                "You said",
+                said.text,
+                None,
+                partial(self.tutor.backend.delete, *said.id),
+                said.reason,
+            )
         if not known.facts:
             ui.label("Nothing yet. “I have a cat named Turing” would be kept here.").classes(
                 "quiet"
@@ -126,7 +134,7 @@ class Panel:
         self,
         label: str,
         value: str,
-        correct: Callable[[str], Any],
+        correct: Callable[[str], Any] | None,
         forget: Callable[[], Any],
         note: str = "",
     ) -> None:
@@ -138,7 +146,9 @@ class Panel:
                 ui.label(value).classes("value")
                 if note:
                     ui.label(note).classes("quiet")
-            _button("edit", f"Correct {named}", lambda: self._correct(label, value, correct))
+            if correct is not None:
+                work = partial(self._correct, label, value, correct)
+                _button("edit", f"Correct {named}", work)
             _button("close", f"Forget {named}", lambda: self._do(forget))
 
     # -- what happens ----------------------------------------------------------------------

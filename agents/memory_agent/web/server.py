@@ -28,7 +28,8 @@ def serve(
     """Serve the chatbot over the memory of a URL until it is stopped (Ctrl-C).
 
     ``url``: as for :class:`~lc_memory.Memory`. ``port`` 0 takes a free one. ``ready`` is told the
-    page's address. Other options are :class:`~memory_agent.agent.MemoryAgent`'s. There are no
+    page's address. Other options are :class:`~memory_agent.agent.MemoryAgent`'s; ``recall`` is on
+    unless they say otherwise. There are no
     passwords, so only this machine is served: raises InvalidInput for a host that is not its
     loopback, or a port that is taken; MissingExtra without the extra ``web``.
     """
@@ -38,6 +39,7 @@ def serve(
         from memory_agent.web.app import build
     except ImportError as error:
         raise MissingExtra("The web chatbot", "web") from error
+    options.setdefault("recall", True)
     listening = _listen(host, port)
     with (
         listening,
