@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
-from lc_memory.layers.base import SYSTEM, Handle, Layer
+from lc_memory.layers.base import Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
 from lc_memory.records import Namespace, Record
 from lc_memory.relations import LINKS, OnDelete, check_modes
@@ -130,9 +130,14 @@ class Stack:
             self.rebuild()
 
     def forget(self, user: str) -> None:
-        """Destroy what is kept of a user besides their records: the data key."""
-        if self.keyring is not None:
-            self.keyring.destroy(user)
+        """See to what is kept of a user besides their records: the data key. It is replaced, and
+        deleted when no process can be writing with it any more."""
+        if self.keyring is not None and self.keyring.holds(user):
+            from lc_memory.layers.encrypted import Encrypted
+
+            assert isinstance(self.sealed, Encrypted)
+            self.keyring.rotate(user)
+            self.keyring.retire(self.sealed.used())
 
     def admit(self, records: Iterable[Record]) -> None:
         """Raise InvalidDocument for records of a backup that their schemas refuse."""
@@ -223,7 +228,7 @@ class Stack:
             raise WrongKey(
                 f"this store is encrypted: give its encryption_key=, or set {KEY_VARIABLE}"
             )
-        if "encryption" not in self.settings and self._holds_plaintext():
+        if "encryption" not in self.settings and self._holds_records():
             raise WrongKey(
                 "this store holds records that are not encrypted; copy them into a new, encrypted "
                 "one: Memory(old).copy_to(Memory(new, encryption_key=…))"
@@ -234,15 +239,24 @@ class Stack:
         sources = key if isinstance(key, list) else [key]
         self.keyring = Keyring(self.store, sources)
         held = self.settings.get("encryption", {}).get("fields")
+        if isinstance(fields, str):
+            raise TypeError(f"encrypt_fields: a list of fields, such as [{fields!r}]")
         chosen = held if fields is None else list(fields)
         if chosen != held:
+            if self._holds_records():
+                raise Unsupported(
+                    "which fields are sealed cannot be changed once something is stored; copy "
+                    "everything into a new store: Memory(old, …).copy_to(Memory(new, …))"
+                )
             change_setting(self.store, "encryption", {"fields": chosen})
         paths = None if chosen is None else [tuple(field.split(".")) for field in chosen]
         self.sealed = Encrypted(self.store, self.keyring, paths)
 
-    def _holds_plaintext(self) -> bool:
-        names = self.store.namespaces(expired=True)
-        return any(name[:1] != SYSTEM for name in names)
+    def _holds_records(self) -> bool:
+        """Whether there is anything that encryption seals, or should have sealed."""
+        from lc_memory.layers.encrypted import PLAIN
+
+        return any(name not in PLAIN for name in self.store.namespaces(expired=True))
 
     def close(self) -> None:
         """Close what the layers hold open, but not the store."""
