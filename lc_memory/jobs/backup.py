@@ -228,7 +228,7 @@ def _with_keys(
         elif theirs is None:
             yield True, mine
         else:
-            keys = {**mine.value["keys"], **theirs.value["keys"]}
+            keys = {**mine.value.get("keys", {}), **theirs.value.get("keys", {})}
             yield True, replace(theirs, value={**theirs.value, "keys": keys})
 
 

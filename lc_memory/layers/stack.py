@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +51,7 @@ class Stack:
         schemas: Mapping[str, type[BaseModel]] | None = None,
         relations: Mapping[str, OnDelete] | None = None,
     ) -> None:
+        self._building = threading.RLock()
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
         #: What ends with the memory, before its store is closed: schedules of any handle.
@@ -89,9 +91,10 @@ class Stack:
 
     def handle(self, principal: str | None) -> Layer:
         """The store that a principal (None: nobody in particular) works on."""
-        top = Handle(self.outer(principal))
-        self._handles[top] = principal
-        return top
+        with self._building:
+            top = Handle(self.outer(principal))
+            self._handles[top] = principal
+            return top
 
     def outer(self, principal: str | None) -> Store:
         """All the layers, for a principal."""
@@ -248,5 +251,6 @@ class Stack:
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""
-        for top, principal in list(self._handles.items()):
-            top.inner = self.outer(principal)
+        with self._building:
+            for top, principal in list(self._handles.items()):
+                top.inner = self.outer(principal)

@@ -301,8 +301,9 @@ def test_it_is_a_program(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "Stored 1: 1\n")
     assert (tmp_path / "agent_memory.db").exists()
     assert "get" in _program().stdout + _program().stderr
-    completion = _program("--show-completion", "bash")
-    assert completion.returncode == 0
+    asked = {"_LC_MEMORY_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    asked["COMP_WORDS"] = "lc-memory se"
+    assert _program(env={**os.environ, **asked}).stdout.split() == ["search", "sessions"]
 
 
 def test_without_the_extra_it_says_which() -> None:

@@ -27,6 +27,7 @@ from lc_memory import (
 )
 from lc_memory.jobs.backup import backup, restore, verify
 from lc_memory.jobs.drill import drill
+from lc_memory.keys import _name
 from lc_memory.stores.sql import SQLStore
 from tests.jobs.test_migrate import everything, fill
 from tests.stores.test_files import open_file
@@ -363,14 +364,15 @@ def test_keys_and_access_belong_to_a_backup_and_schedules_do_not(tmp_path: Path)
     schedule, audit = ("lc_memory", "backups"), ("lc_memory", "audit")
     with Memory("memory://") as memory:
         store = memory.backend
-        for place in (keys, access, schedule, audit):
-            store.put(place, "k", {"v": "old"})
+        ada = _name("ada")
+        for place, key in ((keys, ada), (access, "k"), (schedule, "k"), (audit, "k")):
+            store.put(place, key, {"v": "old"})
         people(memory)
         made = memory.backup_data(tmp_path / "b.jsonl")
         assert {n for n in made.collections if "lc_" in n} == {"lc_memory/keys", "lc_memory/access"}
-        for place in (keys, access, schedule, audit):
+        for place in (access, schedule, audit):
             store.put(place, "k", {"v": "new"})
-        store.delete(keys, "k")
+        store.delete(keys, ada)
         store.put(keys, "later", {"v": "new"})
 
         def now() -> dict[str, str]:
@@ -378,14 +380,17 @@ def test_keys_and_access_belong_to_a_backup_and_schedules_do_not(tmp_path: Path)
             return {f"{r.namespace[1]}/{r.key}": r.value["v"] for r in found}
 
         rest = {"access/k": "new", "backups/k": "new", "audit/k": "new"}
-        # A part, or a merge: keys that are missing are added, and nothing of ours is changed.
+        # Keys that are missing are added, and none is taken away; a part or a merge changes
+        # nothing else of ours.
+        memory.restore_data(tmp_path / "b.jsonl", user="bob")
+        assert now() == rest | {"keys/later": "new"}
         memory.restore_data(tmp_path / "b.jsonl", user="ada")
-        assert now() == rest | {"keys/k": "old", "keys/later": "new"}
-        store.delete(keys, "k")
+        assert now() == rest | {f"keys/{ada}": "old", "keys/later": "new"}
+        store.delete(keys, ada)
         memory.restore_data(tmp_path / "b.jsonl", mode="merge")
-        assert now() == rest | {"keys/k": "old", "keys/later": "new"}
+        assert now() == rest | {f"keys/{ada}": "old", "keys/later": "new"}
         memory.restore_data(tmp_path / "b.jsonl")
-        assert now() == rest | {"keys/k": "old", "access/k": "old"}
+        assert now() == rest | {f"keys/{ada}": "old", "keys/later": "new", "access/k": "old"}
 
 
 # -- disks, permissions ------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def killed(work: Callable[..., None], *args: str, after: float, patience: int = 
     return str(last)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("sqlite", 40), ("json", 20), ("postgres", 10)])
+@pytest.mark.parametrize(("kind", "times"), [("sqlite", 25), ("json", 15), ("postgres", 10)])
 def test_kill_minus_nine_leaves_the_old_state_or_the_new(
     kind: str, times: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -165,3 +165,23 @@ async def test_an_async_caller_moves_too(tmp_path: Path) -> None:
         move.close()
     async with Memory(f"sqlite:///{tmp_path}/m.db") as moved:
         assert await moved.aretrieve_memory("a") == {"id": "1"}
+
+
+@pytest.mark.parametrize("options", [{}, {"encryption_key": KEY}])
+def test_what_is_found_by_words_is_what_was_restored(
+    tmp_path: Path, options: dict[str, bytes]
+) -> None:
+    for url in (f"sqlite:///{tmp_path}/m.db", f"json:///{tmp_path}/m.json"):
+        with Memory(url, recall=True, **options) as memory:
+
+            def found(memory: Memory = memory) -> list[int]:
+                return [len(memory.search_memory("notes", query=q)) for q in ("tea", "coffee")]
+
+            memory.store_memory("notes", {"id": "1", "text": "green tea in the morning"})
+            memory.backup_data(tmp_path / "b.jsonl")
+            for part in ({}, {"collections": ["notes"]}):
+                memory.delete_memory("notes")
+                memory.store_memory("notes", {"id": "2", "text": "black coffee"})
+                assert found() == [0, 1]
+                memory.restore_data(tmp_path / "b.jsonl", **part)
+                assert found() == [1, 0]
