@@ -51,6 +51,7 @@ def run(path: Path, *, with_solutions: bool) -> Any:
                 notebook,
                 timeout=SECONDS,
                 kernel_name="python3",
+                coalesce_streams=True,  # how a cell's text was cut into pieces is chance
                 resources={"metadata": {"path": folder}},
             ).execute()
     finally:
