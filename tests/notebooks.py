@@ -1,7 +1,7 @@
 """Running notebooks, and keeping their outputs clean.
 
-    python tests/notebooks.py                 run all of them and keep the outputs in the files
-    python tests/notebooks.py 01 07           those only
+python tests/notebooks.py                 run all of them and keep the outputs in the files
+python tests/notebooks.py 01 07           those only
 """
 
 from __future__ import annotations
