@@ -127,7 +127,10 @@ class Stack:
             self.rebuild()
 
     def forget(self, user: str) -> None:
-        """Destroy what is kept of a user besides their records: the data key."""
+        """Destroy what is kept of a user besides their records: grants, and the data key."""
+        from lc_memory.access import forget_grants
+
+        forget_grants(self.sealed, user)
         if self.keyring is not None:
             self.keyring.destroy(user)
 
