@@ -10,10 +10,11 @@ for every operation, so that what is taken back is gone at once, in every proces
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from lc_memory.errors import InvalidKey, InvalidValue
+from lc_memory.errors import InvalidKey, InvalidValue, MemoryNotFound
 from lc_memory.layers.base import SYSTEM
 from lc_memory.records import (
     Id,
@@ -360,3 +361,18 @@ def denied(principal: str | None, right: str, namespace: Sequence[str], key: str
         )
     place = "/".join((*namespace, *([] if key is None else [key]))) or "everything"
     return f"{principal!r} lacks the right {right!r} on {place!r}"
+
+
+def forget_grants(store: Store, user: str) -> None:
+    """Delete the card of a user, and take back what anybody was granted on the user's things."""
+    from lc_memory.layers.reading import innermost, readable
+
+    def without(card: Value) -> Value:
+        kept = [g for g in card["grants"] if g["namespace"][:2] != ["users", user]]
+        return {**card, "grants": kept}
+
+    innermost(store).delete(*_card_of("user", user))  # whether it can be opened or not
+    for card, unreadable in readable(store, Query(CARDS, exact=True)):
+        if unreadable is None and without(card.value) != card.value:
+            with suppress(MemoryNotFound):  # deleted meanwhile
+                store.update(*card.id, without)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lc_memory.errors import CorruptStore
 from lc_memory.records import Id, Namespace, Query, Record, in_scope
-from lc_memory.relations import LINKS, Stored, present
+from lc_memory.relations import LINKS, MayRead, Stored, present
 from lc_memory.store import Store
 
 #: The fields that say best, to a person, what a document is: the first one present.
@@ -130,7 +132,7 @@ class Graph:
         }
 
 
-def graph(store: Store, scope: Namespace, root: str, most: int) -> Graph:
+def graph(store: Store, scope: Namespace, root: str, most: int, may_read: MayRead) -> Graph:
     """The picture of what lies under a scope, with at most so many records in it.
 
     Every collection, session and namespace is a node with the number of its records. Linked
@@ -149,7 +151,7 @@ def graph(store: Store, scope: Namespace, root: str, most: int) -> Graph:
         spaces = {space: n for space, n in spaces.items() if space[:1] != ("users",)}
         if users:
             drawn.connect(0, drawn.add("users", f"users ({len(users)})"))
-    left = _draw_links(drawn, store, scope, spaces, most)
+    left = _draw_links(drawn, store, scope, spaces, most, may_read)
     for namespace, count in spaces.items():
         place = _space(drawn, namespace, count)
         if namespace[len(scope) : len(scope) + 1] != ("documents",):
@@ -162,15 +164,21 @@ def graph(store: Store, scope: Namespace, root: str, most: int) -> Graph:
 
 
 def _draw_links(
-    drawn: Graph, store: Store, scope: Namespace, spaces: dict[Namespace, int], most: int
+    drawn: Graph,
+    store: Store,
+    scope: Namespace,
+    spaces: dict[Namespace, int],
+    most: int,
+    may_read: MayRead,
 ) -> int:
     """Draw the linked records; how many more may be drawn."""
     page: list[Stored] = []
     for record in store.records(Query((*scope, LINKS, "out"))):
-        page.append(Stored.of(record))
+        with suppress(CorruptStore):  # it links nothing; a check tells
+            page.append(Stored.of(record))
         if len(page) >= most:
             break
-    there = present(store, page)
+    there = present(store, page, may_read)
     for link in page:
         if link.holds(there):
             ends = [_linked(drawn, there[id], spaces) for id in (link.source, link.target)]

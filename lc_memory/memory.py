@@ -391,7 +391,7 @@ class Memory(Recalling, Upkeep):
                     progress=progress,
                 )
             if not dry_run:
-                target._layers.adopt(self._layers)
+                target._layers.adopt(self._layers, target.principal)
             return done
         finally:
             if target is not other:

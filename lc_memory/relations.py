@@ -13,7 +13,7 @@ made anew, it is another one (:mod:`lc_memory.layers.related` clears up at once)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
@@ -22,6 +22,7 @@ from lc_memory import values
 from lc_memory.documents import Documents, document_key
 from lc_memory.errors import Conflict, CorruptStore, InvalidKey, InvalidQuery, MemoryNotFound
 from lc_memory.layers.base import SYSTEM
+from lc_memory.layers.reading import held
 from lc_memory.layers.settings import SETTINGS
 from lc_memory.records import (
     Delete,
@@ -50,6 +51,9 @@ End: TypeAlias = "Record | Id | tuple[str, str | int]"
 DECLARED: Final[Id] = (SETTINGS, "relations")
 
 LINKS: Final = "links"
+
+#: Which of these records the caller may read.
+MayRead: TypeAlias = Callable[[Sequence[Id]], list[Id]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Stored:
             first, second = map(int, record.value["since"])
             relation = check_relation(record.value["relation"])
             link = cls(source, relation, target, (first, second))
-            if record.id in link.ids:
+            if record.id in link.ids and is_end(source[0]) and is_end(target[0]):
                 return link
         except (KeyError, TypeError, ValueError):
             pass
@@ -124,9 +128,10 @@ class Stored:
 class Links:
     """The links of the records of one memory handle."""
 
-    def __init__(self, store: Store, documents: Documents) -> None:
+    def __init__(self, store: Store, documents: Documents, may_read: MayRead) -> None:
         self.store = store
         self.documents = documents
+        self._may_read = may_read
 
     def id_of(self, end: End) -> Id:
         """The id of a record that is named in one of the three ways. Raises InvalidKey."""
@@ -138,11 +143,15 @@ class Links:
             id = self.documents.namespace(end[0]), document_key(end[1])
         else:
             id = check_id(end)
-        if is_link(id[0]) or id[0][:1] == SYSTEM:
+        if not is_end(id[0]):
             raise InvalidKey(f"{'/'.join(id[0])!r} holds the library's own records; link others")
         return id
 
-    def link(self, source: End, relation: str, target: End) -> Link:
+    def link(
+        self, source: End, relation: str, target: End, begin: Callable[[Sequence[Id]], None]
+    ) -> Link:
+        """Link them. ``begin`` is called with the ids of the link's records before they are
+        written."""
         ids = self.id_of(source), self.id_of(target)
         check_relation(relation)
         for _ in range(RETRIES):
@@ -154,6 +163,7 @@ class Links:
             stored = Stored.between(ends[0], relation, ends[1])
             expected = [Expect(*record.id, record) for record in {r.id: r for r in ends}.values()]
             puts = [Put(*id, stored.value) for id in stored.ids]
+            begin(stored.ids)
             try:
                 *_, kept = self.store.write([*expected, *puts])
             except Conflict:
@@ -182,7 +192,7 @@ class Links:
         edge = [start]
         for _ in range(depth):
             found: dict[Id, Record] = {}
-            for _, far in self._of(edge, direction, relation):
+            for _, far in self._of(edge, direction, relation, passing=edge != [start]):
                 found |= {record.id: record for record in far}
             edge = [id for id in found if id not in reached and id != start]
             reached |= {id: found[id] for id in edge}
@@ -191,9 +201,15 @@ class Links:
         return list(reached.values())
 
     def _of(
-        self, ends: Iterable[Id], direction: Direction, relation: str | None
+        self,
+        ends: Iterable[Id],
+        direction: Direction,
+        relation: str | None,
+        *,
+        passing: bool = False,
     ) -> list[tuple[Link, list[Record]]]:
-        """The links of these records that hold, oldest first, each with the other end's record."""
+        """The links of these records that hold, oldest first, each with the other end's record.
+        In ``passing``, a record whose links may not be read leads nowhere."""
         if direction not in get_args(Direction):
             raise InvalidQuery(f"direction: {direction!r}; use 'out', 'in' or 'both'")
         sides = ("out", "in") if direction == "both" else (direction,)
@@ -201,14 +217,17 @@ class Links:
         found: list[tuple[Stored, Record, Id]] = []
         for end in ends:
             for side in sides:
-                query = Query(beside(end, side), wanted, "@created_at", exact=True)
+                place = beside(end, side)
+                if passing and not self._may_read([(place, "")]):
+                    continue
+                query = Query(place, wanted, "@created_at", exact=True)
                 for record in self.store.find(query).records:
                     stored = Stored.of(record)
                     far = stored.target if side == "out" else stored.source
                     if side == "out" or direction == "in" or stored.source != end:  # to itself
                         found.append((stored, record, far))
         found.sort(key=lambda each: each[1].created_at)
-        there = present(self.store, (stored for stored, _, _ in found))
+        there = present(self.store, [stored for stored, _, _ in found], self._may_read)
         return [
             (_link(stored, record), [there[far]])
             for stored, record, far in found
@@ -245,10 +264,30 @@ def is_link(namespace: Namespace) -> bool:
     return in_scope(namespace)[1][:1] == (LINKS,)
 
 
-def present(store: Store, links: Iterable[Stored]) -> dict[Id, Record]:
-    """Those ends of the links that are there."""
-    ids = list(dict.fromkeys(end for link in links for end in (link.source, link.target)))
-    return {record.id: record for record in store.read(ids) if record} if ids else {}
+def is_end(namespace: Namespace) -> bool:
+    """Whether the records of a namespace can be linked."""
+    return not is_link(namespace) and namespace[: len(SYSTEM)] != SYSTEM
+
+
+def present(store: Store, links: Iterable[Stored], may_read: MayRead) -> dict[Id, Record]:
+    """Those ends of the links that are there, and may be read."""
+    ids = dict.fromkeys(end for link in links for end in (link.source, link.target))
+    allowed = may_read(list(ids)) if ids else []
+    return {record.id: record for record in store.read(allowed) if record} if allowed else {}
+
+
+def holding(store: Store, links: Iterable[Stored], *, expired: bool = False) -> set[Stored]:
+    """Those of the links that hold, and have both halves: only what both sides say is acted on,
+    for who may write on one side alone could make up the other's half."""
+    links = list(links)
+    ids = {id: None for link in links for id in (link.source, link.target, *link.ids)}
+    there = {record.id: record for record, _ in held(store, list(ids), expired=expired)}
+    return {
+        link
+        for link in links
+        if link.holds(there)
+        and all(id in there and there[id].value == link.value for id in link.ids)
+    }
 
 
 def _link(stored: Stored, record: Record) -> Link:

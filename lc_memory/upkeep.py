@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lc_memory.aio import AsyncStore
@@ -13,7 +13,7 @@ from lc_memory.documents import Documents, user_scope
 from lc_memory.errors import StoreError
 from lc_memory.layers.base import Layer
 from lc_memory.layers.stack import Stack
-from lc_memory.records import Namespace, Record
+from lc_memory.records import Id, Namespace, Record
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -103,7 +103,16 @@ class Upkeep:
     def _links(self) -> Links:
         from lc_memory.relations import Links
 
-        return Links(self.backend, self._documents)
+        return Links(self.backend, self._documents, self._may_read)
+
+    def _may_read(self, ids: Sequence[Id]) -> list[Id]:
+        """Which of these records this handle may read."""
+        if not self._layers.guards:
+            return list(ids)
+        if self.principal is None:
+            return []
+        permits = self._layers.policy().permits(self.principal)
+        return [id for id in ids if permits.may("read", *id)]
 
     def relation(self, name: str, *, on_delete: OnDelete = "clear") -> None:
         """Declare a relation, for every program that opens this store from now on.
@@ -123,8 +132,13 @@ class Upkeep:
         :meth:`store_memory`, or a record's own id ``(namespace, key)``. Linking twice is linking
         once. Raises MemoryNotFound unless both are there.
         """
-        self._layers.relate({})
-        return self._links.link(source, relation, target)
+
+        def begin(ids: Sequence[Id]) -> None:
+            for id in ids:
+                self._layers.require(self.principal, "write", *id)
+            self._layers.relate({})
+
+        return self._links.link(source, relation, target, begin)
 
     def unlink(self, source: End, relation: str, target: End) -> bool:
         """Remove a link; says whether there was one."""
@@ -134,7 +148,8 @@ class Upkeep:
         self, end: End, direction: Direction = "both", relation: str | None = None
     ) -> list[Link]:
         """The links of a record, oldest first: those that lead ``"out"`` of it, ``"in"`` to it,
-        or both. A link whose other end is gone (or expired) is not among them."""
+        or both. A link whose other end is gone (or expired), or may not be read, is not among
+        them."""
         return self._links.links(end, direction, relation)
 
     def related(
@@ -158,7 +173,7 @@ class Upkeep:
 
         scope = self.scope if user is None else user_scope(user)
         name = user or self.user
-        return graph(self.backend, scope, name or "memory", limit)
+        return graph(self.backend, scope, name or "memory", limit, self._may_read)
 
     # -- people ----------------------------------------------------------------------------
 
@@ -168,12 +183,16 @@ class Upkeep:
         path: str | os.PathLike[str] | None = None,
         *,
         serde: SerializerProtocol | None = None,
+        label: int | None = None,
     ) -> dict[str, Any]:
         """Everything that is kept of a user, in a form that a person can read.
 
         With a ``path`` it is also written there as JSON (mode 0600). ``serde`` is that of the
-        checkpointers, if it is not the usual one. What belongs to a user:
-        :mod:`lc_memory.jobs.people`. With access control on, for that user and administrators.
+        checkpointers, if it is not the usual one. ``label`` says at which place (0: the first,
+        -1: the last) the namespaces of LangGraph's items, stored through a handle of nobody's,
+        have the user's id, where that is not after "users"; InvalidInput, if it matters and is
+        not said. What belongs to a user: :mod:`lc_memory.jobs.people`. With access control on,
+        for that user and administrators.
         """
         from lc_memory.jobs.people import export
 
@@ -183,14 +202,22 @@ class Upkeep:
         else:
             self._layers.require(self.principal, "admin", ())
         self._layers.tell(self.principal, "export", scope)
-        return export(self._layers.sealed, self._documents, user, path, serde)
+        return export(self._layers.sealed, self._documents, user, path, serde, label)
 
-    def forget_user(self, user: str, *, serde: SerializerProtocol | None = None) -> Forgotten:
+    def forget_user(
+        self,
+        user: str,
+        *,
+        serde: SerializerProtocol | None = None,
+        label: int | None = None,
+    ) -> Forgotten:
         """Delete everything that is kept of a user, and say what that was.
 
         One batch, all or nothing, where the store can; otherwise do it again after an error.
         Then the store is scrubbed: deleted bytes do not stay in its files, as far as that is in
         its power (``docs/privacy.md``). Relations that refuse a deletion do not refuse this one.
+        The grants of the user go, and everybody's on the user's things. ``serde`` and ``label``
+        are those of :meth:`export_user`.
         """
         from lc_memory.jobs.people import forget
 
@@ -198,7 +225,7 @@ class Upkeep:
         self._layers.require(self.principal, "admin", ())
         self._layers.tell(self.principal, "forget", scope)
         below = self._layers.inner(self.principal)
-        forgotten = forget(below, self._layers.sealed, self._documents, user, serde)
+        forgotten = forget(below, self._layers.sealed, self._documents, user, serde, label)
         self._layers.forget(user)
         try:
             forgotten.scrubbed = self._layers.store.scrub()
@@ -265,12 +292,17 @@ class Upkeep:
         path: str | os.PathLike[str] | None = None,
         *,
         serde: SerializerProtocol | None = None,
+        label: int | None = None,
     ) -> dict[str, Any]:
         """:meth:`export_user` for asyncio."""
-        return await self.bridge.run(self.export_user, user, path, serde=serde)
+        return await self.bridge.run(self.export_user, user, path, serde=serde, label=label)
 
     async def aforget_user(
-        self, user: str, *, serde: SerializerProtocol | None = None
+        self,
+        user: str,
+        *,
+        serde: SerializerProtocol | None = None,
+        label: int | None = None,
     ) -> Forgotten:
         """:meth:`forget_user` for asyncio."""
-        return await self.bridge.run(self.forget_user, user, serde=serde)
+        return await self.bridge.run(self.forget_user, user, serde=serde, label=label)

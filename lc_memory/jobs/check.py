@@ -3,15 +3,16 @@ its ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from lc_memory import values
 from lc_memory.errors import Conflict, CorruptStore, InvalidDocument, NewerFormat
 from lc_memory.layers.base import SYSTEM
+from lc_memory.layers.reading import UNREADABLE, held, readable
 from lc_memory.records import Delete, Id, Namespace, Query, Record, Restore, in_scope
-from lc_memory.relations import Stored, is_link, present
+from lc_memory.relations import Stored, is_link
 from lc_memory.store import Store
 from lc_memory.validation import Cover, Schemas
 
@@ -82,9 +83,10 @@ def check(
     store: Store, raw: Store, schemas: Schemas, scope: Namespace = (), *, repair: bool = False
 ) -> Report:
     """Check everything under the scope, page by page. Only ``repair`` changes anything: it
-    removes links that hold no more. ``raw`` gives documents as they are stored."""
+    removes links that hold no more. ``raw`` gives documents as they are stored. A record that
+    cannot be read is told, and does not end the check."""
     report = Report()
-    for page in _pages(raw, Query(scope)):
+    for page in _pages(_opened(raw, scope, report)):
         report.records += len(page)
         for record in page:
             cover = schemas.covering(record.namespace)
@@ -128,20 +130,19 @@ def dangling(
                 yield record, [], str(error)
     if not links:
         return
-    there = present(store, (link for _, link in links))
-    twins = {id: None for _, link in links for id in link.ids}
-    held = dict(zip(twins, store.read(list(twins)), strict=True))
+    ids = {id: None for _, link in links for id in (link.source, link.target, *link.ids)}
+    there = {record.id: record for record, _ in held(store, list(ids))}
     suspect = [
         (record, link)
         for record, link in links
-        if not link.holds(there) or any(held[id] is None for id in link.ids)
+        if not link.holds(there) or any(id not in there for id in link.ids)
     ]
     # Was it just being removed, with its end? Then it is gone by now.
-    still = store.read([record.id for record, _ in suspect]) if suspect else []
-    for (record, link), now in zip(suspect, still, strict=True):
+    still = {r.id: r.version for r, _ in held(store, [record.id for record, _ in suspect])}
+    for record, link in suspect:
         first = link.ids[0]
-        twin = record.id != first and first[0][: len(scope)] == scope and held[first] is not None
-        if now is not None and now.version == record.version and not twin:
+        twin = record.id != first and first[0][: len(scope)] == scope and first in there
+        if still.get(record.id) == record.version and not twin:
             yield record, list(link.ids), _reason(link, there)
 
 
@@ -158,7 +159,7 @@ def _reason(link: Stored, there: dict[Id, Record]) -> str:
 
 
 def _repair(report: Report, store: Store, raw: Store, scope: Namespace) -> None:
-    for page in _pages(raw, Query(scope)):
+    for page in _pages(_opened(raw, scope)):
         for record, ids, _ in dangling(raw, page, scope):
             if not ids:
                 continue
@@ -167,7 +168,7 @@ def _repair(report: Report, store: Store, raw: Store, scope: Namespace) -> None:
                 ops += [Delete(*id) for id in ids if id != record.id]
                 for batch in [ops] if store.capabilities.atomic else [[op] for op in ops]:
                     store.write(batch)
-            except Conflict:  # linked anew, this moment
+            except (Conflict, *UNREADABLE):  # linked anew, this moment, or nobody can tell
                 continue
             report.repaired += 1
 
@@ -188,7 +189,7 @@ def upgrade(
         if cover is None or cover.schema.version == 1 or wanted not in (None, cover.schema):
             continue
         old = Query(namespace, {cover.field: {"$ne": cover.schema.version}}, exact=True)
-        for page in _pages(raw, old):
+        for page in _pages(raw.records(old, _PAGE)):
             done, wrong = _upgrade_page(store, raw, cover, page)
             count += done
             problems += wrong[: MOST - len(problems)]
@@ -233,9 +234,19 @@ def _side(namespace: Namespace) -> str:
     return "".join(in_scope(namespace)[1][1:2]) if is_link(namespace) else ""
 
 
-def _pages(store: Store, query: Query) -> Iterator[list[Record]]:
+def _opened(store: Store, scope: Namespace, report: Report | None = None) -> Iterator[Record]:
+    """The records under the scope that can be read; the others are reported."""
+    for record, error in readable(store, Query(scope), _PAGE):
+        if error is None:
+            yield record
+        elif report is not None and record.namespace[:1] != SYSTEM:
+            report.records += 1
+            report.add(record, "$", str(error))
+
+
+def _pages(records: Iterable[Record]) -> Iterator[list[Record]]:
     page: list[Record] = []
-    for record in store.records(query, _PAGE):
+    for record in records:
         if record.namespace[:1] == SYSTEM:
             continue
         page.append(record)

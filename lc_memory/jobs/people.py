@@ -5,8 +5,9 @@ To the user ``"alice"`` belong
 - what lies under ``("users", "alice")``: all that was stored through ``memory.as_user("alice")``;
 - every record whose ``owner`` is alice;
 - outside of users' namespaces: documents whose ``user_id`` is alice, or that are stored under
-  ``id="alice"`` and say nothing else; LangGraph's items with alice as a label of their namespace;
-  LangGraph's threads with ``user_id`` alice in the metadata of a checkpoint;
+  ``id="alice"`` and say nothing else; LangGraph's items with alice as a label of their namespace,
+  after "users" or at the place that the caller names; LangGraph's threads with ``user_id`` alice
+  in the metadata of a checkpoint;
 - what relations declared ``on_delete="cascade"`` lead to from there;
 - the links of all these.
 """
@@ -26,10 +27,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory import values
 from lc_memory.documents import IDENTITY_FIELDS, Documents, document_key, user_scope
-from lc_memory.errors import Conflict, CorruptStore
+from lc_memory.errors import Conflict, CorruptStore, InvalidInput
 from lc_memory.layers.base import SYSTEM
+from lc_memory.layers.reading import held, innermost, readable
 from lc_memory.records import Clear, Delete, Id, Namespace, Op, Query, Record, in_scope
-from lc_memory.relations import DECLARED, Stored, is_link
+from lc_memory.relations import DECLARED, Stored, beside, holding, is_link
 from lc_memory.store import Store
 from lc_memory.stores.disk import our_errors
 
@@ -48,16 +50,22 @@ _ROLES: Final = {"human": "user", "ai": "assistant"}
 @dataclass(slots=True)
 class Forgotten:
     """What was deleted of a user: how many records of each kind, and their ids. ``scrubbed``:
-    whether the store could see to it that no deleted bytes stay in its own files."""
+    whether the store could see to it that no deleted bytes stay in its own files. ``unreadable``:
+    records that nobody can read, and whose place and owner do not say that they are the user's;
+    they were left."""
 
     user: str
     counts: dict[str, int] = field(default_factory=dict)
     ids: list[Id] = field(default_factory=list)
     scrubbed: bool = False
+    unreadable: list[Id] = field(default_factory=list)
 
 
 class Belongings:
-    """The ids of what belongs to a user, and of the links that touch it."""
+    """The ids of what belongs to a user, and of the links that touch it.
+
+    ``broken`` are those of them that cannot be read, and ``unreadable`` the others in the store.
+    """
 
     def __init__(
         self,
@@ -65,27 +73,48 @@ class Belongings:
         documents: Documents,
         user: str,
         serde: SerializerProtocol | None = None,
+        label: int | None = None,
     ) -> None:
         self._store = store
+        self._label = label
         self._documents = documents
         self._user = user
         self._key = document_key(user)
         self.scope = user_scope(user)
         self._threads = self._find_threads(serde)
-        self.ids: dict[Id, None] = {
-            record.id: None
-            for record in store.records(Query(expired=True), _PAGE)
-            if not is_link(record.namespace) and self._is_theirs(record)
-        }
+        self.ids: dict[Id, None] = {}
         self.links: dict[Id, Stored | None] = {}
+        self.broken: dict[Id, None] = {}
+        self.unreadable: dict[Id, None] = {}
+        for record, error in readable(store, Query(expired=True), _PAGE):
+            if error is not None:
+                self._sort_out(record)
+            elif not is_link(record.namespace) and self._is_theirs(record):
+                self.ids[record.id] = None
         self._follow_links()
+        places = {beside(id, side) for id in self.ids for side in ("out", "in")}
+        self.broken |= {id: None for id in self.unreadable if id[0] in places or id in self.links}
+        self.unreadable = {id: None for id in self.unreadable if id not in self.broken}
+
+    def _sort_out(self, record: Record) -> None:
+        """Is a record theirs that cannot be read? Its place and its owner tell."""
+        if record.namespace[:1] == SYSTEM:
+            return
+        if record.namespace[:2] != self.scope and record.owner != self._user:
+            self.unreadable[record.id] = None
+            return
+        self.broken[record.id] = None
+        if is_link(record.namespace):
+            self.links[record.id] = None
+        else:
+            self.ids[record.id] = None
 
     def records(self) -> Iterator[Record]:
         """What belongs to the user, without links."""
-        ids = list(self.ids)
+        ids = [id for id in self.ids if id not in self.broken]
         for start in range(0, len(ids), _PAGE):
-            found = self._store.read(ids[start : start + _PAGE], expired=True)
-            yield from (record for record in found if record is not None)
+            met = held(self._store, ids[start : start + _PAGE], expired=True)
+            yield from (record for record, error in met if error is None)
 
     def ops(self) -> list[Op]:
         """The batch that deletes all of it."""
@@ -103,7 +132,7 @@ class Belongings:
             case ("documents", name):
                 return self._names_them(name, record.key, value)
             case ("store", *labels):
-                return self._user in labels
+                return self._is_label(labels)
             case ("checkpoints", "threads"):
                 return record.key in self._threads
             case ("checkpoints", _, thread, *_):
@@ -116,6 +145,21 @@ class Belongings:
         fields = self._documents.identity.get(name, IDENTITY_FIELDS)
         return key == self._key and not any(value.get(field) is not None for field in fields)
 
+    def _is_label(self, labels: list[str]) -> bool:
+        """Whether LangGraph's items in a namespace are theirs. A user may be called "memories":
+        what a label means, only its place can say."""
+        if labels[:1] in (["users"], ["user"]) and len(labels) > 1:
+            return labels[1] == self._user
+        if self._label is not None:
+            return labels[self._label : self._label + 1 or None] == [self._user]
+        if self._user in labels:
+            raise InvalidInput(
+                f"LangGraph's items under {tuple(labels)!r} may be of the user {self._user!r}, or "
+                "that is another's label; say with label= at which place (0: the first, -1: the "
+                "last) such namespaces have the user"
+            )
+        return False
+
     def _find_threads(self, serde: SerializerProtocol | None) -> set[str]:
         """The labels of the threads outside of users' namespaces that are this user's."""
         states = ("checkpoints", "states")
@@ -126,7 +170,9 @@ class Belongings:
 
         codec = Codec(serde or strict_serializer())
         found: set[str] = set()
-        for record in self._store.records(Query(states, expired=True), _PAGE):
+        for record, unreadable in readable(self._store, Query(states, expired=True), _PAGE):
+            if unreadable is not None:
+                continue
             try:
                 state = State.of(record, codec)
                 metadata: dict[str, Any] = {**state.read_metadata(codec)}
@@ -149,8 +195,9 @@ class Belongings:
         while more:
             more = False
             for namespace in spaces:
-                for record in self._store.records(Query(namespace, exact=True, expired=True)):
-                    more |= self._add_link(record, cascading)
+                query = Query(namespace, exact=True, expired=True)
+                for record, error in readable(self._store, query):
+                    more |= error is None and self._add_link(record, cascading)
 
     def _add_link(self, record: Record, cascading: set[str]) -> bool:
         """Add a record of a link, if it is theirs; says whether another record came with it."""
@@ -167,7 +214,7 @@ class Belongings:
             return False
         if link.target in self.ids or in_scope(link.target[0])[0] not in ((), self.scope):
             return False
-        if not link.holds({r.id: r for r in self._store.read(ends, expired=True) if r}):
+        if not holding(self._store, [link], expired=True):
             return False
         self.ids[link.target] = None
         self.links |= dict.fromkeys(link.ids, link)
@@ -180,25 +227,31 @@ def forget(
     documents: Documents,
     user: str,
     serde: SerializerProtocol | None = None,
+    label: int | None = None,
 ) -> Forgotten:
     """Delete everything that belongs to a user, until nothing is left.
 
     ``raw`` is the store below the layers that could refuse to read.
     """
+    bottom = innermost(raw)
     ids: dict[Id, None] = {}
     for _ in range(_ROUNDS):
-        theirs = Belongings(raw, documents, user, serde)
-        if not theirs.ids and not theirs.links:
+        theirs = Belongings(raw, documents, user, serde, label)
+        if not theirs.ids and not theirs.links and not theirs.broken:
             break
         ops = theirs.ops()
-        there = zip(theirs.links, raw.read(list(theirs.links), expired=True), strict=True)
-        ids |= theirs.ids | {id: None for id, record in there if record is not None}
+        there = bottom.read(list(theirs.links), expired=True) if theirs.links else []
+        ids |= theirs.ids | theirs.broken | {r.id: None for r in there if r is not None}
+        for id in theirs.broken:  # a layer would give back what it deletes, and cannot open it
+            bottom.write([Delete(*id)])
         for batch in [ops] if store.capabilities.atomic else [[op] for op in ops]:
             store.write(batch)
     else:
         raise Conflict(f"somebody keeps writing for user {user!r}; stop that, and do it again")
     counts = Counter(kind_of(namespace) for namespace, _ in ids)
-    return Forgotten(user, dict(sorted(counts.items())), list(ids))
+    return Forgotten(
+        user, dict(sorted(counts.items())), list(ids), unreadable=list(theirs.unreadable)
+    )
 
 
 def kind_of(namespace: Namespace) -> str:
@@ -213,9 +266,10 @@ def export(
     user: str,
     path: str | os.PathLike[str] | None = None,
     serde: SerializerProtocol | None = None,
+    label: int | None = None,
 ) -> dict[str, Any]:
     """Everything that belongs to a user, by kind; also written to a file, if one is named."""
-    theirs = Belongings(raw, documents, user, serde)
+    theirs = Belongings(raw, documents, user, serde, label)
     told: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -228,6 +282,7 @@ def export(
         "checkpoints": {},
         "links": [],
         "other": [],
+        "unreadable": ["/".join((*id[0], id[1])) for id in theirs.broken],
     }
     threads: dict[Namespace, None] = {}
     for record in theirs.records():
@@ -315,7 +370,10 @@ def _tell_thread(
     thread = namespace[-2]
     checkpoints: list[dict[str, Any]] = []
     now: dict[str, Any] = {}
-    for record in store.records(Query(namespace, exact=True, order=LATEST, expired=True)):
+    query = Query(namespace, exact=True, order=LATEST, expired=True)
+    for record, unreadable in readable(store, query):
+        if unreadable is not None:  # told among the others
+            continue
         kept: dict[str, Any] = {
             "id": record.key,
             "at": values.write_time(record.created_at),

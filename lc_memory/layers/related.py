@@ -8,11 +8,12 @@ deleting expects the gate of what it deletes to be as it was before the links we
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import ClassVar, Final, TypeAlias
 
-from lc_memory.errors import Conflict, LinkedRecord, Unsupported
+from lc_memory.errors import AccessDenied, Conflict, LinkedRecord, Unsupported
 from lc_memory.layers.base import SYSTEM, Layer
+from lc_memory.layers.reading import UNREADABLE, readable
 from lc_memory.records import (
     ABSENT,
     Clear,
@@ -33,14 +34,18 @@ from lc_memory.relations import (
     LINKS,
     Stored,
     beside,
+    holding,
+    is_end,
     is_link,
     mark,
-    present,
 )
 from lc_memory.store import RETRIES, Outcome, Store
 
 _GATES: Final[Namespace] = (*SYSTEM, LINKS)
 _NAMES: Final = "0123456789abcdef"
+
+#: Raises AccessDenied unless a right is given on a record.
+Require: TypeAlias = Callable[[str, Namespace, str], None]
 
 #: How many records of one namespace have their links looked up one by one.
 _FEW: Final = 16
@@ -49,29 +54,47 @@ _FEW: Final = 16
 class Related(Layer):
     """Refuses, cascades or clears, as the relation is declared.
 
-    A cascade does not leave a user's own namespace: what another user has is only unlinked. A
+    A cascade does not leave a user's own namespace: what another user has is only unlinked. Who
+    may not delete what goes along may not delete what it hangs on (``require``). A
     batch that unlinks by itself (deletes the link's records) is not asked about that link.
     """
 
     rank: ClassVar[int] = 20
 
-    def __init__(self, inner: Store, below: Store | None = None) -> None:
+    def __init__(
+        self, inner: Store, below: Store | None = None, require: Require | None = None
+    ) -> None:
         super().__init__(inner)
         self._below = below or inner  # where links are looked up: that is no access of anybody's
+        self._require = require
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         if not any(map(_concerns, ops)):
             return self.inner.write(ops)
-        before = _Plan(self._below, ops).made()
+        before = self._planned(ops)
         for _ in range(RETRIES):
             try:
                 return self.inner.write([*before, *ops])[len(before) :]
             except Conflict:
-                again = _Plan(self._below, ops).made()
+                again = self._planned(ops)
                 if again == before:  # it was a precondition of the caller's
                     raise
                 before = again
         raise Conflict("the links of what is to be deleted are changed by others all the time")
+
+    def _planned(self, ops: Sequence[Op]) -> list[Op]:
+        plan = _Plan(self._below, ops)
+        before = plan.made()
+        if self._require is None:
+            return before
+        try:
+            for namespace, key in plan.cascaded:
+                self._require("delete", namespace, key)
+        except AccessDenied:  # names no record that the caller may not know of
+            raise AccessDenied(
+                "by a relation more would be deleted with it, where the right 'delete' is missing"
+            ) from None
+        return before
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         if not any(_concerns(op) for ops in batches for op in ops):
@@ -88,23 +111,20 @@ class _Plan:
         self._restored = {op.record.id for op in ops if isinstance(op, Restore)}
         deletes = [(op.namespace, op.key) for op in ops if isinstance(op, Delete)]
         self._unlinked = {id for id in deletes if is_link(id[0])}
-        self._deleted = {id: None for id in deletes if _is_end(id[0]) and id not in self._restored}
+        self._deleted = {id: None for id in deletes if is_end(id[0]) and id not in self._restored}
         self._cleared = [op.prefix for op in ops if isinstance(op, Clear)]
         self._gates: dict[str, Record | None] = {}
         self._modes: Value = {}
         self._links: dict[tuple[Id, Id], Stored] = {}
-        self._cascaded: dict[Id, Record] = {}
+        self.cascaded: dict[Id, Record] = {}
 
     def made(self) -> list[Op]:
         self._look_up()
         self._check_refused()
         undone: list[Op] = [
-            Delete(*id)
-            for ids in self._links
-            for id in ids
-            if not any(id[0][: len(prefix)] == prefix for prefix in self._cleared)
+            Delete(*id) for ids in self._links for id in ids if not self._is_cleared(id[0])
         ]
-        undone += [Delete(*id, replacing=record) for id, record in self._cascaded.items()]
+        undone += [Delete(*id, replacing=record) for id, record in self.cascaded.items()]
         if self._store.capabilities.atomic:
             return [*self._guards(), *undone]
         if undone:
@@ -143,13 +163,10 @@ class _Plan:
             and not self._is_gone(link.target)
             and in_scope(link.source[0])[0] in ((), in_scope(link.target[0])[0])
         ]
-        there = present(self._store, cascades)
-        taken = {
-            link.target: there[link.target]
-            for link in cascades
-            if link.holds(there) and link.target not in self._restored
-        }
-        self._cascaded |= taken
+        targets = {link.target for link in holding(self._store, cascades)} - self._restored
+        there = self._store.read(sorted(targets)) if targets else []
+        taken = {record.id: record for record in there if record is not None}
+        self.cascaded |= taken
         return list(taken)
 
     def _check_refused(self) -> None:
@@ -159,8 +176,7 @@ class _Plan:
             if self._modes.get(link.relation) == "refuse"
             and not (self._is_gone(link.source) and self._is_gone(link.target))
         ]
-        there = present(self._store, refusing)
-        count = Counter(link.relation for link in refusing if link.holds(there))
+        count = Counter(link.relation for link in holding(self._store, refusing))
         if count:
             by = ", ".join(f"{number} of {name!r}" for name, number in sorted(count.items()))
             raise LinkedRecord(
@@ -171,11 +187,10 @@ class _Plan:
     def _is_gone(self, id: Id) -> bool:
         if id in self._restored:
             return False
-        return (
-            id in self._deleted
-            or id in self._cascaded
-            or any(id[0][: len(prefix)] == prefix for prefix in self._cleared)
-        )
+        return id in self._deleted or id in self.cascaded or self._is_cleared(id[0])
+
+    def _is_cleared(self, namespace: Namespace) -> bool:
+        return any(namespace[: len(prefix)] == prefix for prefix in self._cleared)
 
     # -- the gates -------------------------------------------------------------------------
 
@@ -213,14 +228,12 @@ class _Plan:
             scope, below = in_scope(namespace)
             for side in ("out", "in"):
                 query = Query((*scope, LINKS, side, *below), expired=True)
-                for record in self._store.records(query):
-                    if record.namespace in places:
-                        yield Stored.of(record)
+                yield from self._stored(query, places)
 
     def _under(self, prefix: Namespace) -> Iterator[Stored]:
         """The links of all records under a prefix."""
         scope, below = in_scope(prefix)
-        if below and _is_end(prefix):
+        if below and is_end(prefix):
             for side in ("out", "in"):
                 yield from self._stored(Query((*scope, LINKS, side, *below), expired=True))
         elif len(scope) == 2 and not below:
@@ -230,16 +243,29 @@ class _Plan:
                 if is_link(namespace):
                     yield from self._stored(Query(namespace, exact=True, expired=True))
 
-    def _stored(self, query: Query) -> Iterator[Stored]:
-        return (Stored.of(record) for record in self._store.records(query))
+    def _stored(self, query: Query, places: Collection[Namespace] = ()) -> Iterator[Stored]:
+        """The links of a query (in these places), without those that go with the batch and that
+        nobody can read."""
+        for record, error in readable(self._store, query):
+            if places and record.namespace not in places:
+                continue
+            try:
+                if error is not None:
+                    raise error
+                link = Stored.of(record)
+            except UNREADABLE:
+                if record.id in self._unlinked or self._is_cleared(record.namespace):
+                    continue
+                raise
+            yield link
 
 
 def _concerns(op: Op) -> bool:
     """Whether the operation deletes what may be linked, or links."""
     if isinstance(op, Delete):
-        return _is_end(op.namespace)
+        return is_end(op.namespace)
     if isinstance(op, Clear):
-        return op.prefix == () or _is_end(op.prefix)
+        return op.prefix == () or is_end(op.prefix)
     return bool(_gate_of(op))
 
 
@@ -251,7 +277,3 @@ def _gate_of(op: Op) -> str:
     elif isinstance(op, Restore):
         namespace = op.record.namespace
     return namespace[-1][:1] if namespace and is_link(namespace) else ""
-
-
-def _is_end(namespace: Namespace) -> bool:
-    return not is_link(namespace) and namespace[: len(SYSTEM)] != SYSTEM

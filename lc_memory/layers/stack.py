@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
@@ -117,7 +118,7 @@ class Stack:
         if "relations" in self.settings:
             from lc_memory.layers.related import Related
 
-            store = Related(store, below)
+            store = Related(store, below, partial(self.require, principal))
         return store
 
     def relate(self, relations: Mapping[str, OnDelete]) -> None:
@@ -130,8 +131,11 @@ class Stack:
             self.rebuild()
 
     def forget(self, user: str) -> None:
-        """See to what is kept of a user besides their records: the data key. It is replaced, and
-        deleted when no process can be writing with it any more."""
+        """See to what is kept of a user besides their records: grants, and the data key. It is
+        replaced, and deleted when no process can be writing with it any more."""
+        from lc_memory.access import forget_grants
+
+        forget_grants(self.sealed, user)
         if self.keyring is not None and self.keyring.holds(user):
             from lc_memory.layers.encrypted import Encrypted
 
@@ -191,11 +195,16 @@ class Stack:
             self.relate({})  # from a store where there were links
         self.rebuild()
 
-    def adopt(self, other: Stack) -> None:
-        """Declare the relations of another store, from which records were copied."""
+    def adopt(self, other: Stack, principal: str | None) -> None:
+        """Declare the relations of another store, from which records were copied, or to who may
+        not do that, only that there are links."""
         relations = read_settings(other.store).get("relations")
         if relations is not None:
-            self.relate(relations)
+            policy = self._policy
+            allowed = policy is None or (
+                principal is not None and policy.permits(principal).may("admin", ())
+            )
+            self.relate(relations if allowed else {})
 
     def _guarded(self, principal: str | None, store: Store) -> Guarded:
         from lc_memory.layers.guarded import Guarded
