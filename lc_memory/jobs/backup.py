@@ -85,6 +85,7 @@ def restore(
     progress: Progress = silent,
     name: str | None = None,
     accept: Callable[[Backup], None] = lambda made: None,
+    begin: Callable[[], None] = lambda: None,
     admit: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Replace what the backup was made of by what it holds; returns how many records.
@@ -108,6 +109,8 @@ def restore(
     same = made.encryption == encryption(store)
     if not same:
         _check_apart(store, made, whole and not scope, name or str(path))
+    else:  # otherwise nothing that is told of it could be read afterwards
+        begin()
     restored = 0
 
     def records() -> Iterator[Record]:
@@ -170,8 +173,7 @@ def verify(
     shown = name or path
     if outside:
         raise BackupError(
-            f"{shown}: holds {outside} records outside of {'/'.join(within)!r}; "
-            "restore it where it was made"
+            f"{shown}: holds records outside of {'/'.join(within)!r}; restore it where it was made"
         )
     missing = set(wanted.collections or ()) - names
     if missing:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-from lc_memory.errors import BackupError, InvalidInput
+from lc_memory.errors import BackupError, InvalidInput, LCMemoryError
 from lc_memory.jobs.backup_file import Backup
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Record
@@ -23,10 +24,27 @@ class Rights:
             for right in rights:
                 self._stack.require(self._principal, right, scope)
 
-    def tell(self, action: str, scope: Namespace, detail: str) -> None:
+    def tell(
+        self, action: str, scope: Namespace, detail: str | None = None, outcome: str = "done"
+    ) -> None:
         """Add to the audit log."""
         if self._stack is not None:
-            self._stack.tell(self._principal, action, scope, detail=detail)
+            self._stack.tell(self._principal, action, scope, detail=detail, outcome=outcome)
+
+    @contextmanager
+    def told(self, action: str, scope: Namespace, *, begun: bool = True) -> Iterator[list[str]]:
+        """Put on record that a job begins, so that a kill leaves a trace, and how it ended, with
+        the details that were added to what is given."""
+        if begun:
+            self.tell(action, scope, outcome="begun")
+        details: list[str] = []
+        try:
+            yield details
+        except BaseException as error:
+            with suppress(LCMemoryError):  # what went wrong first is what the caller must hear
+                self.tell(action, scope, outcome=type(error).__name__)
+            raise
+        self.tell(action, scope, ", ".join(details) or None)
 
     def accept(self, made: Backup) -> None:
         """Raise BackupError for a backup that this memory, as it is open, could not read."""

@@ -1,0 +1,134 @@
+"""Who may back up, restore and move, and what of it is on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lc_memory import AccessDenied, BackupError, Memory, Unsupported
+from lc_memory.errors import StoreError
+
+
+def guarded(path: Path, **options: object) -> Memory:
+    return Memory(f"sqlite:///{path}", access_control=True, admins=["root"], **options)  # type: ignore[arg-type]  # as given
+
+
+def told(memory: Memory) -> list[tuple[str | None, str, str]]:
+    return [(e.principal, e.action, e.outcome) for e in memory.audit.entries()]
+
+
+def test_only_an_administrator_has_a_part_in_the_schedule(tmp_path: Path) -> None:
+    with guarded(tmp_path / "m.db") as memory:
+        root, alice = memory.acting_as("root"), memory.as_user("alice")
+        memory.as_user("bob").store_memory("notes", {"id": "1"})
+        alice.store_memory("notes", {"id": "1"})
+        root.schedule_backups("1h", to=tmp_path / "b", keep=1, start=False)
+        for handle in (alice, memory.acting_as("alice"), memory):
+            for asked in (
+                handle.backups.run_due,
+                handle.backups.scheduled,
+                handle.backups.next_due,
+                handle.backups.list,
+                handle.backups.prune,
+            ):
+                with pytest.raises(AccessDenied):
+                    asked()
+        assert not (tmp_path / "b").exists()
+        assert root.backups.next_due() is not None
+        made = root.backups.run_due()
+        assert made is not None
+        assert made.count is not None
+        assert made.count >= 2
+    with Memory("memory://") as memory:
+        memory.schedule_backups("1h", to=tmp_path / "c", start=False)
+        with pytest.raises(Unsupported, match="whole memory"):
+            memory.as_user("alice").backups.run_due()
+        assert memory.backups.run_due()
+
+
+def test_backups_of_everything_are_an_administrators(tmp_path: Path) -> None:
+    """They hold grants, keys and settings: the right to read or change records is not enough."""
+    whole = tmp_path / "whole.jsonl"
+    with guarded(tmp_path / "m.db", encryption_key=b"k" * 32) as memory:
+        root = memory.acting_as("root")
+        root.store_memory("notes", {"id": "1"})
+        root.access.grant("eve", "editor", ())
+        root.access.grant("eve", "editor", ("users", "alice"))
+        memory.as_user("alice").store_memory("notes", {"id": "1"})
+        eve = memory.acting_as("eve")
+        assert eve.retrieve_memory("notes") == {"id": "1"}
+        root.backup_data(whole)
+        for denied in (
+            lambda: eve.backup_data(tmp_path / "eve.jsonl"),
+            lambda: eve.restore_data(whole),
+            lambda: eve.restore_data(whole, mode="merge"),
+            lambda: eve.backups.verify(whole),
+            lambda: eve.backups.drill(whole),
+        ):
+            with pytest.raises(AccessDenied):
+                denied()
+        assert not (tmp_path / "eve.jsonl").exists()
+        hers = memory.as_user("eve").as_user("alice")
+        assert hers.backup_data(tmp_path / "alice.jsonl").count == 1
+        assert hers.restore_data(tmp_path / "alice.jsonl") == 1
+        assert root.backups.verify(whole).collections["lc_memory/keys"]
+
+
+def test_a_user_looks_into_nobody_elses_backup(tmp_path: Path) -> None:
+    with Memory(f"sqlite:///{tmp_path}/m.db") as memory:
+        alice = memory.as_user("alice")
+        alice.store_memory("notes", {"id": "1"})
+        memory.as_user("bob").store_memory("secrets", {"id": "1"})
+        memory.backup_data(tmp_path / "whole.jsonl")
+        alice.backup_data(tmp_path / "alice.jsonl")
+        for look in (alice.backups.verify, alice.backups.drill):
+            with pytest.raises(BackupError, match="outside") as refused:
+                look(tmp_path / "whole.jsonl")
+            assert "secrets" not in str(refused.value)
+            assert look(tmp_path / "alice.jsonl").collections == {"documents/notes": 1}
+            assert memory.as_user("bob").search_memory("secrets") == [{"id": "1"}]
+        assert memory.backups.drill(tmp_path / "whole.jsonl").count == 2
+
+
+def test_jobs_are_on_record_from_their_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Memory(f"sqlite:///{tmp_path}/m.db", audit=True) as memory:
+        memory.store_memory("notes", {"id": "1"})
+        path = tmp_path / "b.jsonl"
+        memory.backup_data(path)
+        memory.restore_data(path)
+        memory.backups.verify(path)
+        memory.backups.drill(path)
+        memory.schedule_backups("1h", to=tmp_path / "s", start=False)
+        memory.backups.run()
+        memory.backups.prune()
+        memory.backups.unschedule()
+        memory.relation("has", on_delete="cascade")
+        actions = [(action, outcome) for _, action, outcome in told(memory)]
+        for entry in (
+            ("backup", "begun"),
+            ("backup", "done"),
+            ("restore", "begun"),
+            ("restore", "done"),
+            *((one, "done") for one in ("verify", "drill", "schedule", "unschedule", "prune")),
+            ("admin", "done"),
+        ):
+            assert entry in actions
+        with pytest.raises(BackupError, match="nope"):
+            memory.restore_data(tmp_path / "nope.jsonl")
+        assert told(memory)[-1][1:] != ("restore", "done")
+        assert told(memory)[-1][1] == "restore"
+
+        def broken(*_: object) -> None:
+            raise StoreError("the disk broke")
+
+        monkeypatch.setattr(memory._layers.store, "restore", broken)
+        with pytest.raises(StoreError, match="broke"):
+            memory.restore_data(path)
+        assert told(memory)[-2:] == [
+            (None, "restore", "begun"),
+            (None, "restore", "StoreError"),
+        ]
+        assert memory.audit.verify()
