@@ -24,6 +24,15 @@ class Rights:
             for right in rights:
                 self._stack.require(self._principal, right, scope)
 
+    @property
+    def is_store(self) -> bool:
+        """Whether there are no layers."""
+        return self._stack is None
+
+    @property
+    def is_sealed(self) -> bool:
+        return self._stack is not None and self._stack.keyring is not None
+
     def tell(
         self, action: str, scope: Namespace, detail: str | None = None, outcome: str = "done"
     ) -> None:
@@ -65,6 +74,13 @@ class Rights:
         if self._stack is not None:
             self._stack.admit([record])
 
+    def check(self, record: Record) -> None:
+        """Raise InvalidDocument for a record, not sealed, that its schema refuses."""
+        if self._stack is not None:
+            cover = self._stack.schemas.covering(record.namespace)
+            if cover is not None:
+                cover.check(record.value)
+
     def restored(self, scope: Namespace) -> None:
         """Take up the keys that were restored."""
         if self._stack is not None:
@@ -76,11 +92,13 @@ class Rights:
             self._stack.closing.append(end)
 
 
-def check_move(source: Stack, principal: str | None, target: Stack | None) -> None:
-    """Raise AccessDenied unless the principal may move a memory, or InvalidInput if the target,
-    as it is open, could not read it."""
-    source.require(principal, "admin", ())
-    if target is not None and (source.keyring or target.keyring):
+def check_move(source: Rights, target: Rights) -> None:
+    """Raise AccessDenied to who is not an administrator of both memories, which are read and
+    written below their access control; or InvalidInput if the target, as it is open, could not
+    read what comes."""
+    source.require("admin")
+    target.require("admin")
+    if not target.is_store and (source.is_sealed or target.is_sealed):
         raise InvalidInput(
             "an encrypted memory moves as it is, with its keys: give the URL of the new store, "
             "and open that with the same encryption_key= afterwards"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from lc_memory import AccessDenied, BackupError, Memory, Unsupported
+from lc_memory import AccessDenied, BackupError, InvalidDocument, Memory, Unsupported
 from lc_memory.errors import StoreError
 
 
@@ -132,3 +133,60 @@ def test_jobs_are_on_record_from_their_beginning(
             (None, "restore", "StoreError"),
         ]
         assert memory.audit.verify()
+
+
+def test_a_move_takes_an_administrator_of_both_memories(tmp_path: Path) -> None:
+    """It reads and writes below access control: nobody plants or takes another's things so."""
+    with (
+        guarded(tmp_path / "t.db", audit=True) as target,
+        Memory(f"sqlite:///{tmp_path}/mine.db", audit=True) as mine,
+    ):
+        bob, root = target.as_user("bob"), target.acting_as("root")
+        mine.as_user("bob").store_memory("evil", {"id": "1"})
+        for handle in (target.as_user("alice"), target.acting_as("alice"), target):
+            with pytest.raises(AccessDenied):
+                mine.as_user("bob").migrate_to(handle)
+        assert bob.search_memory("evil") == []
+        with mine.as_user("bob").migrate_to(root) as move:
+            move.run()
+            move.finish()
+            assert bob.search_memory("evil") == [{"id": "1"}]
+            bob.store_memory("diary", {"id": "1"})
+            assert move.rollback() == 1
+        assert bob.search_memory("evil") == []
+        for memory in (root, mine):
+            entries = [e for e in memory.audit.entries() if e.action == "move"]
+            assert len(entries) >= 3
+            assert entries[-1].detail == "rolled back, 1 changes taken back"
+            assert memory.audit.verify()
+        moved = {e.principal for e in root.audit.entries(action="move")}
+        assert moved == {"root"}
+
+
+class Note(BaseModel):
+    id: str
+    age: int
+
+
+def test_what_moves_is_held_against_the_schemas_of_where_it_goes(tmp_path: Path) -> None:
+    with Memory("memory://") as source:
+        source.store_memory("notes", {"id": "1", "age": 3})
+        with Memory(f"sqlite:///{tmp_path}/t.db", schemas={"notes": Note}) as target:
+            move = source.migrate_to(target)
+            move.run()
+            source.store_memory("notes", {"id": "2", "age": "bad"})
+            with pytest.raises(InvalidDocument, match="age"):
+                move.run()
+            with pytest.raises(InvalidDocument, match="age"):
+                move.finish()
+            assert target.search_memory("notes") == [{"id": "1", "age": 3}]
+            source.store_memory("notes", {"id": "2", "age": 4})
+            move.run()
+            move.finish()
+            move.confirm()
+            assert len(target.search_memory("notes")) == 2
+        with Memory(f"sqlite:///{tmp_path}/u.db", schemas={"notes": Note}) as target:
+            source.store_memory("notes", {"id": "3", "age": "bad"})
+            with pytest.raises(InvalidDocument, match="age"):
+                source.migrate_to(target).run()
+            assert target.search_memory("notes") == []
