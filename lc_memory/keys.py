@@ -25,9 +25,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from lc_memory.errors import Conflict, CorruptStore, LCMemoryError, WrongKey
+from lc_memory.jobs.parts import DESTROYED
 from lc_memory.layers.base import SYSTEM
 from lc_memory.layers.settings import SETTINGS
-from lc_memory.records import ABSENT, Namespace, Query, Record, Value
+from lc_memory.records import ABSENT, Delete, Namespace, Op, Put, Query, Record, Value
 from lc_memory.store import Store
 
 #: What ``encryption_key=`` takes: 32 bytes, their base64 text, a passphrase, the path of a file
@@ -267,11 +268,22 @@ class Keyring:
 
     def destroy(self, user: str) -> bool:
         """Delete all keys of a user: what was sealed with them, backups of the records included,
-        can never be read again, except with a backup of the keys."""
+        can never be read again, except with a backup of the keys. This store remembers them by
+        name, and takes them from no backup."""
         self._active.pop(user, None)
         for pair in [pair for pair in self._ciphers if pair[0] == user]:
             del self._ciphers[pair]
-        return self.store.delete(KEYS, _name(user))
+        record = self._record(user)
+        if record is None:
+            return False
+        marks: list[Op] = [Put(DESTROYED, id, {}) for id in record.value["keys"]]
+        ops = [*marks, Delete(KEYS, record.key, replacing=record)]
+        try:
+            for batch in [ops] if self.store.capabilities.atomic else [[op] for op in ops]:
+                self.store.write(batch)
+        except Conflict:  # it was given another key just now
+            return self.destroy(user)
+        return True
 
     def reload(self) -> None:
         """Forget what is at hand: the keys in the store have changed (a backup was restored)."""

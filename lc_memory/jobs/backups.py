@@ -97,7 +97,7 @@ class Backups:
                     name=name,
                     accept=self._rights.accept,
                     begin=lambda: self._rights.tell("restore", self.scope, outcome="begun"),
-                    admit=self._rights.admit,
+                    admission=self._rights.admission,
                 )
             self._rights.restored(self.scope)
             told.append(f"{count} records")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from lc_memory.errors import BackupError, InvalidInput, LCMemoryError
+from lc_memory.jobs.admission import Admission
 from lc_memory.jobs.backup_file import Backup
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Record
@@ -69,10 +70,9 @@ class Rights:
                 "new one, and copy_to() this"
             )
 
-    def admit(self, record: Record) -> None:
-        """Raise InvalidDocument for a record that its schema refuses."""
-        if self._stack is not None:
-            self._stack.admit([record])
+    def admission(self, brought: Iterable[Record] | None) -> Admission:
+        """What of a backup may come in (see there)."""
+        return Admission(self._stack, self._principal, brought)
 
     def check(self, record: Record) -> None:
         """Raise InvalidDocument for a record, not sealed, that its schema refuses."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
 from lc_memory.layers.base import SYSTEM, Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace, Record
+from lc_memory.records import Namespace
 from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
@@ -130,14 +130,6 @@ class Stack:
         """Destroy what is kept of a user besides their records: the data key."""
         if self.keyring is not None:
             self.keyring.destroy(user)
-
-    def admit(self, records: Iterable[Record]) -> None:
-        """Raise InvalidDocument for records of a backup that their schemas refuse."""
-        if self.keyring is None:  # sealed ones cannot be looked into before they are there
-            for record in records:
-                cover = self.schemas.covering(record.namespace)
-                if cover is not None:
-                    cover.check(record.value)
 
     @property
     def guards(self) -> bool:
