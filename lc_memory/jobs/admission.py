@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from lc_memory.errors import BackupError, CorruptStore
 from lc_memory.keys import Keyring, _name
 from lc_memory.layers.encrypted import Encrypted
-from lc_memory.records import Record
+from lc_memory.records import Id, Namespace, Query, Record
+from lc_memory.relations import DECLARED, Stored, is_link, present
 
 if TYPE_CHECKING:
     from lc_memory.layers.stack import Stack
@@ -43,6 +45,37 @@ class Admission:
         not at hand."""
         return key if self._keys is None else self._keys.taken(key)
 
+    def refusing(self, prefixes: Sequence[Namespace]) -> dict[Id, str]:
+        """The ends, under these prefixes, of links that forbid to delete them, by relation."""
+        if self._stack is None:
+            return {}
+        store = self._stack.sealed
+        declared = store.get(*DECLARED)
+        modes = {} if declared is None else declared.value
+        refusing = {name for name, mode in modes.items() if mode == "refuse"}
+        halves: dict[Id, Stored] = {}
+        for name in store.namespaces(expired=True) if refusing else ():
+            if is_link(name):
+                for record in store.records(Query(name, exact=True, expired=True)):
+                    with suppress(CorruptStore):  # no link, whoever wrote it
+                        halves[record.id] = Stored.of(record)
+        links = [
+            link
+            for id, link in halves.items()
+            if id == link.ids[0]
+            and link.ids[1] in halves
+            and link.relation in refusing
+            and not all(_under(half, prefixes) for half in link.ids)
+        ]
+        there = present(store, links)
+        return {
+            end: link.relation
+            for link in links
+            if link.holds(there)
+            for end in (link.source, link.target)
+            if _under(end, prefixes)
+        }
+
     def check(self, record: Record) -> None:
         """Raise AccessDenied for a record of an owner whom the principal cannot speak for,
         BackupError for a sealed one that could not be read, and InvalidDocument for one that its
@@ -63,6 +96,10 @@ class Admission:
         cover = self._stack.schemas.covering(record.namespace)
         if cover is not None:
             cover.check(record.value)
+
+
+def _under(id: Id, prefixes: Sequence[Namespace]) -> bool:
+    return any(id[0][: len(prefix)] == prefix for prefix in prefixes)
 
 
 class _Keys(Keyring):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from lc_memory import values
-from lc_memory.errors import BackupError, InvalidInput, SnapshotLost
+from lc_memory.errors import BackupError, InvalidInput, LinkedRecord, SnapshotLost
 from lc_memory.jobs.admission import Admission
 from lc_memory.jobs.backup_file import Backup as Backup
 from lc_memory.jobs.backup_file import reading, write
@@ -105,7 +105,7 @@ def restore(
     Raises BackupError for a file that is damaged, foreign, of a newer format, made of another
     scope, without what was asked for, or of a user who was forgotten; BackupKeyError if it is
     sealed and the key is not its; WrongKey if its data keys are wrapped by a master key that was
-    not given.
+    not given; LinkedRecord if a part would delete what a relation forbids to delete.
     """
     if mode not in ("replace", "merge"):
         raise InvalidInput(f"mode: 'replace' or 'merge', not {mode!r}")
@@ -128,11 +128,14 @@ def restore(
     gone = {r.key for r in store.records(Query(DESTROYED, expired=True))} if same else set()
     kept = [r for r in store.read([*_HELD, *([_SETTING] if same else [])], expired=True) if r]
     held = {record.id for record in kept}
+    prefixes = [] if mode == "merge" else part.prefixes(store, scope)
+    linked = {} if all_of_it else admitted.refusing(prefixes)
     restored = 0
 
     def records() -> Iterator[Record]:
         nonlocal restored
         restored = 0
+        lost = dict(linked)
         with reading(Path(path), key, name) as file:
             for are_keys, group in groupby(file.records(), lambda r: r.namespace == _KEYS):
                 if are_keys and same:
@@ -161,14 +164,21 @@ def restore(
                     else:
                         admitted.check(record)
                     restored += 1
+                    lost.pop(record.id, None)
                     yield record
             if file.manifest.sha256 != made.sha256:
                 raise BackupError(f"{name or path}: was changed meanwhile; nothing was restored")
+        if lost:
+            raise LinkedRecord(
+                f"{name or path}: {len(lost)} records that it does not hold are linked by a "
+                f"relation that forbids to delete them: {', '.join(sorted(set(lost.values())))}; "
+                'unlink them first, or restore with mode="merge"'
+            )
         if all_of_it:
             yield from kept
             yield from staying(store, STAYS if same else UNDER_LAYERS[:2])
 
-    store.restore(records, [] if mode == "merge" else part.prefixes(store, scope))
+    store.restore(records, prefixes)
     return restored
 
 

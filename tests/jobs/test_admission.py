@@ -15,6 +15,7 @@ from lc_memory import (
     AccessDenied,
     BackupError,
     InvalidDocument,
+    LinkedRecord,
     Memory,
     Query,
     WrongKey,
@@ -185,3 +186,28 @@ def test_a_store_takes_nobody_back_whom_it_forgot(tmp_path: Path) -> None:
         assert memory.as_user("alice").search_memory("notes") == [{"id": "2"}]
         assert memory.export_user("bob")["documents"]
         assert memory.check()
+
+
+def test_a_part_deletes_nothing_that_a_relation_forbids_to_delete(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    with Memory(f"sqlite:///{tmp_path}/m.db", relations={"needs": "refuse"}) as memory:
+        memory.store_memory("tasks", {"id": "a"})
+        memory.backup_data(path)
+        memory.store_memory("tasks", {"id": "b"})
+        a, b = ("tasks", "a"), ("tasks", "b")
+        memory.link(a, "needs", b)
+        with pytest.raises(LinkedRecord, match="needs"):
+            memory.restore_data(path, collections=["tasks"])
+        assert len(memory.links(a)) == 1
+        assert memory.check()
+        memory.restore_data(path, collections=["tasks"], mode="merge")
+        memory.backup_data(tmp_path / "both.jsonl")
+        memory.restore_data(tmp_path / "both.jsonl", collections=["tasks"])
+        assert len(memory.links(a)) == 1
+        memory.unlink(a, "needs", b)
+        memory.restore_data(path, collections=["tasks"])
+        assert memory.search_memory("tasks") == [{"id": "a"}]
+        memory.restore_data(tmp_path / "both.jsonl")  # everything as it was, its links too
+        assert len(memory.links(a)) == 1
+        memory.restore_data(path)
+        assert memory.search_memory("tasks") == [{"id": "a"}]
