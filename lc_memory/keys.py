@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from lc_memory.errors import Conflict, CorruptStore, LCMemoryError, WrongKey
+from lc_memory.jobs.parts import DESTROYED
 from lc_memory.layers.base import SYSTEM
 from lc_memory.layers.settings import SETTINGS
 from lc_memory.records import ABSENT, Expect, Namespace, Put, Query, Record, Value
@@ -229,8 +230,12 @@ class Keyring:
                 held["master"] = self._first
         return value
 
-    def rotate(self, user: str) -> None:
-        """Begin a new data key for a user; what is sealed with older ones stays readable."""
+    def rotate(self, user: str, *, forgotten: bool = False) -> None:
+        """Begin a new data key for a user; what is sealed with older ones stays readable.
+
+        ``forgotten``: the store remembers the older ones by name, and takes what is sealed with
+        them from no backup.
+        """
 
         def change(value: Value) -> Value:
             id, held = self._new(value["name"])
@@ -239,8 +244,10 @@ class Keyring:
         for _ in range(RETRIES):
             record = self._record(user) or self._create(user)
             put = Put(KEYS, record.key, change(record.value), None, record)
+            old = record.value["keys"] if forgotten else ()
+            marks = [Put(DESTROYED, id, {}) for id in old]
             try:
-                self.store.write([put, self._still_ours()])
+                self.store.write([put, self._still_ours(), *marks])
             except Conflict:
                 continue
             self._active.pop(user, None)

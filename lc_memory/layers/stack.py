@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
 from lc_memory.layers.base import Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace, Record
+from lc_memory.records import Namespace
 from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
@@ -140,16 +140,8 @@ class Stack:
             from lc_memory.layers.encrypted import Encrypted
 
             assert isinstance(self.sealed, Encrypted)
-            self.keyring.rotate(user)
+            self.keyring.rotate(user, forgotten=True)
             self.keyring.retire(self.sealed.used())
-
-    def admit(self, records: Iterable[Record]) -> None:
-        """Raise InvalidDocument for records of a backup that their schemas refuse."""
-        if self.keyring is None:  # sealed ones cannot be looked into before they are there
-            for record in records:
-                cover = self.schemas.covering(record.namespace)
-                if cover is not None:
-                    cover.check(record.value)
 
     @property
     def guards(self) -> bool:
