@@ -46,7 +46,7 @@ class Case:
     target: float | None = None  # ours may take so many times the base
     longest: float | None = None  # and nobody may wait for longer, in seconds
     ops: int = 1  # how many operations one run is
-    fsyncs: bool = False  # count them
+    traced: bool = False  # count its fsyncs or its round trips
     beside: str | None = None  # a second base, for a remark
     both: bool = False  # the target is for both bases
     best: bool = False  # the best round counts, instead of the median
@@ -66,7 +66,7 @@ class Result:
     longest: float | None = None
     longest_target: float | None = None
     cpu: float | None = None
-    fsyncs: float | None = None
+    counts: dict[str, float] = field(default_factory=dict)
     beside: tuple[str, float] | None = None
     both: bool = False
     is_base: bool = False
@@ -170,7 +170,7 @@ def _compare(case: Case, results: list[Result]) -> None:
         base.is_base = True
     for result in results:
         result.micros = (min if case.best else median)(result.rounds)
-        if case.fsyncs:
+        if case.traced:
             result.cpu = median(result.cpu_rounds) / case.ops * 1e6
         result.ratio = None if base is None else _ratio(case, result, base)
         if second and result is not second:
