@@ -13,7 +13,6 @@ from time import perf_counter, process_time
 from typing import Any, TypeAlias
 
 _FEWEST = 7  # rounds
-_ENOUGH = 8.0  # seconds that a case may take in all, if that is more rounds
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,14 @@ class _Runner:
 
 
 def measure(
-    case: Case, rounds: int, budget: float, progress: Callable[[str], object] = print
+    case: Case,
+    rounds: int,
+    budget: float,
+    enough: float,
+    progress: Callable[[str], object] = print,
 ) -> list[Result]:
-    """Prepare all contenders, then time them in interleaved rounds of ``budget`` seconds each."""
+    """Prepare all contenders, then time them in interleaved rounds of ``budget`` seconds each,
+    for ``enough`` seconds in all if there are seven by then."""
     results: list[Result] = []
     with ExitStack() as stack:
         runners: list[_Runner] = []
@@ -151,7 +155,7 @@ def measure(
             runner.result.cpu_rounds.clear()
         gc.collect()
         gc.freeze()
-        count = case.rounds or max(_FEWEST, min(rounds, int(_ENOUGH / took)))
+        count = case.rounds or max(_FEWEST, min(rounds, int(enough / took)))
         for number in range(count):
             progress(f"{case.name}: round {number + 1} of {count}")
             turn = number % len(runners)

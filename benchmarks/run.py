@@ -33,7 +33,8 @@ def main() -> None:
     with console.status("") as status, places.running(options.backend):
         for case in cases:
             rounds, budget = (11, 0.005) if options.quick else (61, 0.005)
-            measured = measure(case, rounds, budget, lambda text: status.update(str(text)))
+            enough = 8.0 if options.backend == "sqlite" else 4.0
+            measured = measure(case, rounds, budget, enough, lambda text: status.update(str(text)))
             if case.traced and not options.quick:
                 status.update(f"{case.name}: strace counts")
                 _count(options.backend, measured)

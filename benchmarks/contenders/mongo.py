@@ -111,7 +111,7 @@ class History(Contender):
 
 
 class Store(OverBaseStore):
-    """``MongoDBStore`` of langgraph-store-mongodb"""
+    """``MongoDBStore`` of langgraph-store-mongodb; a batch takes it too long to wait for."""
 
     def __init__(self, folder: Path, index: str | None = None) -> None:
         if index:
@@ -124,3 +124,6 @@ class Store(OverBaseStore):
 
     def close(self) -> None:
         self._db.client.close()
+
+    def put_many(self, items: Sequence[Item]) -> None:
+        raise NotImplementedError
