@@ -30,6 +30,7 @@ def main() -> None:
     cases = [case for case in cases_of(BACKENDS[options.backend]) if _wanted(case, options)]
     if not cases:
         sys.exit(f"no case has {options.only!r} in its name")
+    shape = report.machine(options.backend)
     with console.status("") as status, places.running(options.backend):
         for case in cases:
             rounds, budget = (11, 0.005) if options.quick else (61, 0.005)
@@ -39,15 +40,14 @@ def main() -> None:
                 status.update(f"{case.name}: strace counts")
                 _count(options.backend, measured)
             results += measured
-    shape = report.machine(options.backend)
+            if options.write:  # each, should the next be interrupted
+                _rewrite(options.backend, report.markdown(results, shape))
     console.print(report.rich_table(results))
     console.print(", ".join(f"{name}: {value}" for name, value in shape.items()), highlight=False)
     if options.verbose:
         console.print("slowest imports of Memory(...):", *_imports(), sep="\n")
     if options.json:
         options.json.write_text(json.dumps(report.as_json(results, shape), indent=1))
-    if options.write:
-        _rewrite(options.backend, report.markdown(results, shape))
 
 
 def _options() -> argparse.Namespace:
