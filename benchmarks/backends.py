@@ -164,7 +164,7 @@ _FILE_PEER: Contenders = {"community FileChatMessageHistory": community.FileHist
 FILES = Backend(
     messages={**_BY_HAND, **_FILES, **_FILE_PEER},
     reading={**_BY_HAND, **_FILES, **_FILE_PEER},
-    batches={**_BY_HAND, **_FILES, **_FILE_PEER},
+    batches={**_BY_HAND, **_FILES},
     documents={
         **_BY_HAND,
         **{
