@@ -366,14 +366,14 @@ def test_keys_and_access_belong_to_a_backup_and_schedules_do_not(tmp_path: Path)
         store = memory.backend
         ada = _name("ada")
         for place, key in ((keys, ada), (access, "k"), (schedule, "k"), (audit, "k")):
-            store.put(place, key, {"v": "old"})
+            store.put(place, key, {"v": "old", "active": "1", "keys": {"1": {}}})
         people(memory)
         made = memory.backup_data(tmp_path / "b.jsonl")
         assert {n for n in made.collections if "lc_" in n} == {"lc_memory/keys", "lc_memory/access"}
         for place in (access, schedule, audit):
             store.put(place, "k", {"v": "new"})
         store.delete(keys, ada)
-        store.put(keys, "later", {"v": "new"})
+        store.put(keys, "later", {"v": "new", "active": "2", "keys": {"2": {}}})
 
         def now() -> dict[str, str]:
             found = store.records(Query(("lc_memory",)))
