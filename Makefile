@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
-.PHONY: demo web test check bench clean
+.PHONY: demo web notebooks test check docs bench clean
 
 demo: .venv/.demo  ## talk to the tutor in the terminal (without one: a tour in two sessions)
 	@$(BIN)/python agents/main.py
 
 web: .venv/.web  ## the same tutor in the browser, with what it knows beside it
 	@$(BIN)/python -m memory_agent.web
+
+notebooks: .venv/.notebooks  ## the lessons, in JupyterLab
+	@$(BIN)/jupyter lab notebooks
 
 test: check  ## lint, types and all tests, with real servers
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -17,6 +20,9 @@ check: .venv/.dev  ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.dev  ## the documentation site, in site/ (warnings are errors)
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	$(BIN)/python benchmarks/run.py
@@ -37,6 +43,11 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[web,openai]"
 	@touch $@ .venv/.demo
 
+.venv/.notebooks: .venv/.python pyproject.toml
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks]" jupyterlab
+	@touch $@ .venv/.demo
+
 .venv/.dev: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
@@ -45,4 +56,4 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	@touch $@ .venv/.demo
 
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

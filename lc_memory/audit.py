@@ -91,6 +91,7 @@ class Trail:
         self._store = store
         self._digest = digest
         self._free: list[_Chain] = []
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def digest(self, value: Mapping[str, Any]) -> str:
@@ -100,6 +101,8 @@ class Trail:
     def begin(self) -> _Chain:
         """A chain of one's own, until :meth:`end`."""
         with self._lock:
+            if self._process != os.getpid():  # a fork: the chains are its parent's
+                self._free, self._process = [], os.getpid()
             return self._free.pop() if self._free else _Chain()
 
     def end(self, chain: _Chain, number: int | None, last: str) -> None:
@@ -222,23 +225,29 @@ class Audit:
 
     def verify(self) -> AuditReport:
         """Look at every chain from end to end."""
-        heads = {r.key: r.value for r in self._store.records(Query(_HEADS, exact=True))}
+        heads = {record.key for record in self._store.records(Query(_HEADS, exact=True))}
         bases = {r.key: r.value for r in self._store.records(Query(_BASES, exact=True))}
         chains = {name[-1] for name in self._store.namespaces(_ENTRIES, expired=True)}
         problems: list[str] = []
         entries = 0
-        for chain in sorted(chains | set(heads)):
-            for found in self._faults(chain, heads.get(chain), bases.get(chain, {})):
+        for chain in sorted(chains | heads):
+            for found in self._faults(chain, bases.get(chain, {})):
                 if found is None:
                     entries += 1
                 else:
                     problems.append(found)
-        return AuditReport(len(chains | set(heads)), entries, tuple(problems))
+        return AuditReport(len(chains | heads), entries, tuple(problems))
 
-    def _faults(self, chain: str, head: Value | None, base: Value) -> Iterator[str | None]:
-        """The faults of a chain; None for each entry that was looked at."""
+    def _faults(self, chain: str, base: Value) -> Iterator[str | None]:
+        """The faults of a chain; None for each entry that was looked at.
+
+        It may grow meanwhile: it must reach the head that it had before, and not go past the one
+        that it has after.
+        """
+        head = self._store.get(_HEADS, chain)
         number: int = base.get("first", 0)
         last = base.get("before", _START)
+        ends = {number: last}
         for record in self._store.records(Query((*_ENTRIES, chain), exact=True)):
             entry = record.value
             held = entry.pop("hash", None)
@@ -253,11 +262,15 @@ class Audit:
             elif entry["previous"] != last:
                 yield f"{place}: does not follow the entry before it"
             number, last = int(entry["number"]) + 1, held
-        if head is None:
+            ends[number] = last
+        after = self._store.get(_HEADS, chain)
+        if head is None or after is None:
             yield f"chain {chain}: its head was removed"
-        elif head["number"] != number:
-            yield f"chain {chain}: {head['number'] - number} entries at its end were removed"
-        elif head["hash"] != last:
+        elif head.value["number"] > number:
+            yield f"chain {chain}: {head.value['number'] - number} entries at its end were removed"
+        elif number > after.value["number"]:
+            yield f"chain {chain}: {number - after.value['number']} entries at its end were added"
+        elif ends.get(head.value["number"]) != head.value["hash"]:
             yield f"chain {chain}: its last entry is not what was written"
 
     def prune(self, before: datetime) -> int:

@@ -71,7 +71,9 @@ class Graph:
     def svg(self) -> str:
         """The graph drawn: the root on the left, and what it leads to in columns."""
         spots = self._spots()
-        right = max((x for x, _ in spots.values()), default=0) + _WIDTH + 20
+        around = any(spots[edge.target][0] <= spots[edge.source][0] for edge in self.edges)
+        margin = 110 if around else 20  # arrows around the right side, and their labels
+        right = max((x for x, _ in spots.values()), default=0) + _WIDTH + margin
         low = max((y for _, y in spots.values()), default=0) + _HEIGHT + 20
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{right}" height="{low}" '

@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from lc_memory.errors import Conflict, CorruptStore, LCMemoryError, WrongKey
+from lc_memory.jobs.parts import DESTROYED
 from lc_memory.layers.base import SYSTEM
 from lc_memory.layers.settings import SETTINGS
-from lc_memory.records import ABSENT, Namespace, Query, Record, Value
-from lc_memory.store import Store
+from lc_memory.records import ABSENT, Expect, Namespace, Put, Query, Record, Value
+from lc_memory.store import RETRIES, Store
 
 #: What ``encryption_key=`` takes: 32 bytes, their base64 text, a passphrase, the path of a file
 #: that holds one of these, or a function that gives one (for a key management service).
@@ -53,7 +54,8 @@ def key_bytes(source: Source, salt: bytes) -> bytes:
     """The 32 bytes of a key. Raises WrongKey if it cannot be had or is none."""
     if isinstance(source, Path):
         try:
-            return key_bytes(source.read_bytes().strip(), salt)
+            held = source.read_bytes()
+            return key_bytes(held if len(held) == 32 else held.strip(), salt)
         except OSError as error:
             raise WrongKey(f"the key file cannot be read: {error.strerror}") from error
     if callable(source):
@@ -228,24 +230,47 @@ class Keyring:
                 held["master"] = self._first
         return value
 
-    def rotate(self, user: str) -> str:
-        """Begin a new data key for a user; what is sealed with older ones stays readable."""
+    def rotate(self, user: str, *, forgotten: bool = False) -> None:
+        """Begin a new data key for a user; what is sealed with older ones stays readable.
+
+        ``forgotten``: the store remembers the older ones by name, and takes what is sealed with
+        them from no backup.
+        """
 
         def change(value: Value) -> Value:
             id, held = self._new(value["name"])
             return {**value, "active": id, "keys": {**value["keys"], id: held}}
 
-        if self._record(user) is None:
-            self._create(user)
-        record = self.store.update(KEYS, _name(user), change)
-        self._active.pop(user, None)
-        return str(record.value["active"])
+        for _ in range(RETRIES):
+            record = self._record(user) or self._create(user)
+            put = Put(KEYS, record.key, change(record.value), None, record)
+            old = record.value["keys"] if forgotten else ()
+            marks = [Put(DESTROYED, id, {}) for id in old]
+            try:
+                self.store.write([put, self._still_ours(), *marks])
+            except Conflict:
+                continue
+            self._active.pop(user, None)
+            return
+        raise Conflict("others change this user's keys all the time; try again later")
 
-    def retire(self, user: str, used: set[str]) -> int:
-        """Delete the user's keys that no record is sealed with any more; returns how many.
+    def holds(self, user: str) -> bool:
+        """Whether a user has keys."""
+        return self._record(user) is not None
+
+    def retire(self, used: set[str]) -> int:
+        """Delete the keys that no record is sealed with any more; returns how many.
 
         A key that another process may still take for the active one stays.
         """
+        spare = [
+            record.key
+            for record in self.store.records(Query(KEYS, exact=True))
+            if len(record.value["keys"]) > 1
+        ]
+        return sum(self._retire(name, used) for name in spare)
+
+    def _retire(self, name: str, used: set[str]) -> int:
         gone = 0
 
         def change(value: Value) -> Value:
@@ -261,21 +286,12 @@ class Keyring:
             gone = len(keys) - len(kept)
             return {**value, "keys": kept}
 
-        if self._record(user) is not None:
-            self.store.update(KEYS, _name(user), change)
+        self.store.update(KEYS, name, change)
         return gone
-
-    def destroy(self, user: str) -> bool:
-        """Delete all keys of a user: what was sealed with them, backups of the records included,
-        can never be read again, except with a backup of the keys."""
-        self._active.pop(user, None)
-        for pair in [pair for pair in self._ciphers if pair[0] == user]:
-            del self._ciphers[pair]
-        return self.store.delete(KEYS, _name(user))
 
     def reload(self) -> None:
         """Forget what is at hand: the keys in the store have changed (a backup was restored)."""
-        fresh = Keyring(self.store, self._sources)
+        fresh = Keyring(self.store, [self._masters[self._first], *self._sources])
         self._salt, self._masters, self._first = fresh._salt, fresh._masters, fresh._first
         self._digest_key = fresh._digest_key
         self._ciphers.clear()
@@ -287,15 +303,28 @@ class Keyring:
         return self.store.get(KEYS, _name(user))
 
     def _create(self, user: str) -> Record:
-        name = _name(user)
-        id, held = self._new(name)
-        value = {"name": name, "active": id, "keys": {id: held}}
-        try:
-            return self.store.put(KEYS, name, value, replacing=ABSENT)
-        except Conflict:
-            found = self._record(user)
-            assert found is not None
-            return found
+        for _ in range(RETRIES):
+            name = _name(user)
+            id, held = self._new(name)
+            value = {"name": name, "active": id, "keys": {id: held}}
+            put = Put(KEYS, name, value, None, ABSENT)
+            try:
+                record, _ = self.store.write([put, self._still_ours()])
+            except Conflict:
+                record = self._record(user)
+            if record is not None:
+                return record
+        raise Conflict("others change this user's keys all the time; try again later")
+
+    def _still_ours(self) -> Expect:
+        """That the store's master key is one that is at hand. Raises WrongKey."""
+        setting = self.store.get(SETTINGS, "encryption")
+        if setting is None or setting.value["master"] not in self._masters:
+            raise WrongKey(
+                "the master key was changed meanwhile; nothing was written. Open the store again, "
+                "with the new one"
+            )
+        return Expect(*setting.id, setting)
 
     def _new(self, name: str) -> tuple[str, Value]:
         id = secrets.token_hex(8)

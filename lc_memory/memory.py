@@ -402,16 +402,20 @@ class Memory(Recalling, Upkeep):
         writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
         ``rollback()``. See :mod:`lc_memory.jobs.move`.
 
-        Records that are encrypted move as they are, with their keys. Raises AccessDenied to who
-        may not do that.
+        Records that are encrypted move as they are, with their keys. With access control on, in
+        either memory, it takes an administrator there: raises AccessDenied.
         """
         from lc_memory.jobs.move import Move
-        from lc_memory.jobs.rights import check_move
+        from lc_memory.jobs.rights import Rights, check_move
 
-        check_move(self._layers, self.principal, None if isinstance(other, str) else other._layers)
-        if isinstance(other, str):
-            return Move(self._layers.store, open_store(other), self.scope, owns_target=True)
-        return Move(self._layers.store, other._layers.store, self.scope)
+        source = Rights(self._layers, self.principal)
+        is_url = isinstance(other, str)
+        target = Rights() if isinstance(other, str) else Rights(other._layers, other.principal)
+        check_move(source, target)
+        store = open_store(other) if isinstance(other, str) else other._layers.store
+        return Move(
+            self._layers.store, store, self.scope, owns_target=is_url, rights=(source, target)
+        )
 
     # -- the frameworks' own interfaces ----------------------------------------------------
 

@@ -219,9 +219,9 @@ class Limits:
 
     def both(self, other: Limits) -> Limits:
         """What is within these limits and the others."""
-        pairs = ((mine, theirs) for mine in self.prefixes for theirs in other.prefixes)
-        longer = ((max(pair, key=len), min(pair, key=len)) for pair in pairs)
-        prefixes = {long for long, short in longer if long[: len(short)] == short}
+        pairs = [(a, b) for a in self.prefixes for b in other.prefixes]
+        pairs += [(b, a) for a, b in pairs]
+        prefixes = {long for long, short in pairs if long[: len(short)] == short}
         ids = {id for id in self.ids if other.allow(id)}
         ids |= {id for id in other.ids if self.allow(id)}
         return Limits(tuple(sorted(prefixes)), tuple(sorted(ids)))

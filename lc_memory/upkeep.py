@@ -123,6 +123,7 @@ class Upkeep:
         neither end can be deleted while it is linked, except together; it raises LinkedRecord.
         """
         self._layers.require(self.principal, "admin", ())
+        self._layers.tell(self.principal, "admin", detail=f"relation {name!r}: {on_delete}")
         self._layers.relate({name: on_delete})
 
     def link(self, source: End, relation: str, target: End) -> Link:

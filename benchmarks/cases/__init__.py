@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +29,17 @@ def over(
 def cases_of(backend: Backend) -> list[Case]:
     from benchmarks.cases import at_once, documents, messages, searching, startup
 
-    return [
+    cases = [
         *messages.cases(backend),
         *documents.cases(backend),
         *searching.cases(backend),
         *at_once.cases(backend),
         *startup.cases(),
+    ]
+    if backend.cases is None:
+        return cases
+    return [
+        replace(case, target=backend.cases[case.name])
+        for case in cases
+        if case.name in backend.cases
     ]

@@ -33,7 +33,7 @@ def cases(backend: Backend) -> list[Case]:
             "append, eight threads",
             over(backend.threads, _threads),
             target=1,
-            longest=0.2,
+            longest=backend.longest_in_threads,
             ops=APPENDS,
             beside=backend.beside_threads,
             both=True,

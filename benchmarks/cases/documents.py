@@ -17,16 +17,16 @@ NAMESPACE = ("documents", "conversation_history")
 def cases(backend: Backend) -> list[Case]:
     case = _over(backend)
     return [
-        case("put one new document", _put_new, target=1.5, fsyncs=True),
-        case("put one document again", _put_again, target=1.5, fsyncs=True),
-        case("get one document of 1,000", _get, target=3),
-        case("get 100 of 100 namespaces", _get_many, target=2, ops=100),
-        case("put 1,000 new in one batch", _put_many, target=1.3, ops=1_000, fsyncs=True),
+        case("put one new document", _put_new, target=1.5, traced=True),
+        case("put one document again", _put_again, target=1.5, traced=True),
+        case("get one document of 1,000", _get, target=3, traced=True),
+        case("get 100 of 100 namespaces", _get_many, target=2, ops=100, traced=True),
+        case("put 1,000 new in one batch", _put_many, target=1.3, ops=1_000, traced=True),
         Case(
             "put 1,000 new, one index",
             over(backend.documents, _put_many, "timestamp"),
             ops=1_000,
-            fsyncs=True,
+            traced=True,
         ),
         case("first 100 of 10,000 namespaces", _namespaces, target=3),
     ]

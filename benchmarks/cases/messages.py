@@ -27,7 +27,23 @@ def cases(backend: Backend) -> list[Case]:
         for size in (1_000, 10_000)
     ]
     return [
-        Case("append one message", over(backend.messages, _append), target=1.5, fsyncs=True),
+        Case(
+            "append one message",
+            over(backend.messages, partial(_append, 3)),
+            target=1.5,
+            traced=True,
+        ),
+        Case(
+            "append 100 messages at once",
+            over(backend.batches, _append_many),
+            target=2,
+            ops=100,
+            traced=True,
+        ),
+        *(
+            Case(f"append one message to {size:,}", over(backend.messages, partial(_append, size)))
+            for size in (100, 10_000)
+        ),
         *last,
         Case(
             "all of 1,000 messages",
@@ -38,12 +54,21 @@ def cases(backend: Backend) -> list[Case]:
     ]
 
 
-def _append(contender: Contender) -> Work:
-    numbers = count()
+def _append(size: int, contender: Contender) -> Work:
+    contender.fill(SESSION, messages(size))
+    numbers = count(size)
     for _ in range(3):
         contender.add(SESSION, [message(next(numbers))])
-    check(list(contender.all(SESSION)) == messages(3), "three messages")
+    check(list(contender.all(SESSION)) == messages(size + 3), f"{size + 3} messages")
     return Work(lambda given: contender.add(SESSION, given), given=lambda: [message(next(numbers))])
+
+
+def _append_many(contender: Contender) -> Work:
+    batch = messages(100)
+    contender.add(SESSION, batch)
+    contender.add(SESSION, batch)
+    check(list(contender.all(SESSION)) == batch * 2, "200 messages")
+    return Work(lambda _: contender.add(SESSION, batch))
 
 
 def _last(contender: Contender, size: int) -> Work:

@@ -14,6 +14,7 @@ from langgraph.store.base import BaseStore, GetOp, PutOp
 from benchmarks.contenders import Contender, Document, Item, Namespace
 from benchmarks.contenders.ticker import longest_stall
 from benchmarks.harness import Told
+from benchmarks.places import url_in
 from lc_memory import Memory
 
 
@@ -52,7 +53,7 @@ class Ours(OverBaseStore):
     def __init__(self, url: str, folder: Path, index: str | None = None) -> None:
         if index:
             raise NotImplementedError
-        self._memory = Memory(url.format(folder=folder))
+        self._memory = Memory(url_in(folder, url))
         try:
             self.store = self._memory.store()
         except BaseException:

@@ -1,4 +1,4 @@
-"""lc_memory, by each of its doors. The URL names the backend; ``{folder}`` in it is filled in."""
+"""lc_memory, by each of its doors; ``url`` is a place of :func:`benchmarks.places.url_in`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from benchmarks.contenders import Contender, Document, Item, Namespace
 from benchmarks.contenders.ticker import longest_stall
 from benchmarks.harness import Told
+from benchmarks.places import url_in
 from lc_memory import Index, Memory, Put, Query, open_store
 
 
@@ -19,7 +20,7 @@ class Waist(Contender):
 
     def __init__(self, url: str, folder: Path, index: str | None = None) -> None:
         indexes = [Index.of(("documents", "conversation_history"), index)] if index else []
-        self._store = open_store(url.format(folder=folder), indexes=indexes)
+        self._store = open_store(url_in(folder, url), indexes=indexes)
 
     def close(self) -> None:
         self._store.close()
@@ -58,7 +59,7 @@ class Doorway(Contender):
 
     def __init__(self, url: str, folder: Path, index: str | None = None) -> None:
         indexes = {"conversation_history": [index]} if index else None
-        self._memory = Memory(url.format(folder=folder), indexes=indexes)
+        self._memory = Memory(url_in(folder, url), indexes=indexes)
 
     def close(self) -> None:
         self._memory.close()

@@ -61,15 +61,15 @@ class Backups:
 
     def write(self, path: str | os.PathLike[str], key: Key | None = None) -> Backup:
         """Write a backup to a path or URL (see :func:`lc_memory.jobs.backup.backup`)."""
-        self._rights.require("read", scope=self.scope)
+        self._may("read")
         place, name = split(path)
-        with shown("Backing up") as progress:
+        with self._rights.told("backup", self.scope) as told, shown("Backing up") as progress:
             if isinstance(place, Folder):
                 made = self._backup(Path(place.url(name)), key, progress)
             else:
                 made = place.save(name, lambda local: self._backup(local, key, progress))
                 made = replace(made, path=place.url(name))
-        self._rights.tell("backup", self.scope, f"{made.count} records")
+            told.append(f"{made.count} records")
         return made
 
     def restore(
@@ -82,40 +82,48 @@ class Backups:
     ) -> int:
         """Restore a backup: of a path, a URL, or a name of :meth:`list` (see
         :func:`lc_memory.jobs.backup.restore`)."""
-        self._rights.require("write", "delete", scope=self.scope)
-        with self._at(path) as (local, name), shown("Restoring") as progress:
-            count = restore(
-                self.store,
-                local,
-                self.scope,
-                mode=mode,
-                collections=collections,
-                user=user,
-                key=key or self._key,
-                progress=progress,
-                name=name,
-                accept=self._rights.accept,
-                admit=self._rights.admit,
-            )
-        self._rights.restored(self.scope)
-        self._rights.tell("restore", self.scope, f"{count} records")
+        self._may("write", "delete")
+        with self._rights.told("restore", self.scope, begun=False) as told:
+            with self._at(path) as (local, name), shown("Restoring") as progress:
+                count = restore(
+                    self.store,
+                    local,
+                    self.scope,
+                    mode=mode,
+                    collections=collections,
+                    user=user,
+                    key=key or self._key,
+                    progress=progress,
+                    name=name,
+                    accept=self._rights.accept,
+                    begin=lambda: self._rights.tell("restore", self.scope, outcome="begun"),
+                    admission=self._rights.admission,
+                )
+            self._rights.restored(self.scope)
+            told.append(f"{count} records")
         return count
 
     def verify(self, path: str | os.PathLike[str], key: Key | None = None) -> Backup:
-        """Read all of a backup and say what it holds. Raises BackupError if it is not whole."""
-        self._rights.require("read", scope=self.scope)
+        """Read all of a backup and say what it holds. Raises BackupError if it is not whole, or
+        holds what lies outside of this handle's user."""
+        self._may("read")
+        self._rights.tell("verify", self.scope)
         with self._at(path) as (local, name), shown("Verifying") as progress:
-            return verify(local, key or self._key, name=name, progress=progress)
+            return verify(local, key or self._key, name=name, within=self.scope, progress=progress)
 
     def drill(self, path: str | os.PathLike[str], key: Key | None = None) -> Backup:
         """Restore a backup into a scratch store and compare. Raises DrillFailed.
 
-        For a backup of the list the outcome is recorded there.
+        For a backup of the list the outcome is recorded there. Raises BackupError for one that
+        holds what lies outside of this handle's user.
         """
-        self._rights.require("read", scope=self.scope)
+        self._may("read")
+        self._rights.tell("drill", self.scope)
         try:
             with self._at(path) as (local, name), shown("Drill") as progress:
-                made = drill(local, key or self._key, name=name, progress=progress)
+                made = drill(
+                    local, key or self._key, name=name, within=self.scope, progress=progress
+                )
         except DrillFailed as error:
             _log.error("%s", error)
             self._tried(path, "failed", str(error))
@@ -155,7 +163,9 @@ class Backups:
         :class:`Made`) are not stored: give them again in each process. ``start=False`` only
         stores the schedule.
 
-        Raises InvalidInput, MissingExtra, or Unsupported for a user's handle.
+        Raises InvalidInput, MissingExtra, or Unsupported for a user's handle. With access
+        control on, all that concerns schedules and whole backups is an administrator's; the
+        timer acts for whoever scheduled.
         """
         self._whole()
         if every is None and cron is None:
@@ -184,6 +194,7 @@ class Backups:
             raise BackupKeyError("the schedule seals its backups, and keys are not stored: key=…")
         self._key, self._options, self._notify = key, options, notify
         if every is not None or cron is not None:
+            self._rights.tell("schedule", (), plan.to)
             self.store.put(PLACE, "schedule", plan.stored())
         if start:
             self._start()
@@ -191,12 +202,14 @@ class Backups:
 
     def scheduled(self) -> Schedule | None:
         """The stored schedule."""
+        self._whole()
         record = self.store.get(PLACE, "schedule")
         return None if record is None else Schedule.read(record)
 
     def unschedule(self) -> None:
         """Forget the schedule; the backups stay, and so does what is known of them."""
         self._whole()
+        self._rights.tell("unschedule", ())
         self.store.delete(PLACE, "schedule")
         self._stop()
 
@@ -244,7 +257,10 @@ class Backups:
         is there. Only files that a schedule made are touched, and abandoned drafts of them.
         """
         plan = self._planned()
-        return self._shelf(plan).prune(plan.keep)
+        with self._rights.told("prune", ()) as told:
+            gone = self._shelf(plan).prune(plan.keep)
+            told.append(f"{len(gone)} backups")
+        return gone
 
     def close(self) -> None:
         """Follow the schedule no longer; a backup under way is given up, cleanly."""
@@ -274,8 +290,9 @@ class Backups:
         try:
             if plan.sealed and self._key is None:
                 raise BackupKeyError("the schedule seals its backups; schedule_backups(key=…)")
-            made = place.save(name, lambda path: self._backup(path, self._key, progress))
-            self._rights.tell("backup", (), f"{made.count} records")
+            with self._rights.told("backup", ()) as told:
+                made = place.save(name, lambda path: self._backup(path, self._key, progress))
+                told.append(f"{made.count} records")
             result |= {"count": made.count, "sha256": made.sha256, "sealed": made.sealed}
             record(self.store, name, result)
             if plan.drill:
@@ -333,11 +350,14 @@ class Backups:
         return Shelf(self.store, target(plan.to, self._options))
 
     def _planned(self) -> Schedule:
-        self._whole()
         plan = self.scheduled()
         if plan is None:
             raise InvalidInput("no backups are scheduled; begin with schedule_backups(…)")
         return plan
+
+    def _may(self, *rights: str) -> None:
+        """What is of everybody holds keys, grants and settings too: it is an administrator's."""
+        self._rights.require(*(rights if self.scope else ["admin"]), scope=self.scope)
 
     def _whole(self) -> None:
         self._rights.require("admin")

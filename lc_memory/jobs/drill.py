@@ -12,7 +12,7 @@ from lc_memory.jobs.backup import restore
 from lc_memory.jobs.backup_file import Backup, line_of, reading
 from lc_memory.jobs.progress import Progress, silent
 from lc_memory.jobs.seal import Key
-from lc_memory.records import Query, Record
+from lc_memory.records import Namespace, Query, Record
 from lc_memory.store import Store
 
 
@@ -22,16 +22,18 @@ def drill(
     *,
     name: str | None = None,
     scratch: Store | None = None,
+    within: Namespace = (),
     progress: Progress = silent,
 ) -> Backup:
     """Restore a backup into a scratch store, and compare counts and digests of what is there.
 
     The scratch store is an SQLite file in the temporary folder, deleted afterwards, unless an
-    (empty) one is given. Raises DrillFailed, saying what was wrong; BackupKeyError without its key.
+    (empty) one is given; nothing in the backup may lie outside of ``within``. Raises DrillFailed,
+    saying what was wrong; BackupKeyError without its key.
     """
     try:
         if scratch is not None:
-            return _drilled(path, key, name, scratch, progress)
+            return _drilled(path, key, name, scratch, within, progress)
         from lc_memory.stores.sql import SQLStore
 
         with (
@@ -39,7 +41,7 @@ def drill(
             # Nobody needs this file after a power loss.
             SQLStore(f"sqlite:///{folder}/scratch.db", durability="normal") as store,
         ):
-            return _drilled(path, key, name, store, progress)
+            return _drilled(path, key, name, store, within, progress)
     except (DrillFailed, BackupKeyError, StoreClosed):
         raise
     except (LCMemoryError, OSError) as error:
@@ -47,9 +49,14 @@ def drill(
 
 
 def _drilled(
-    path: Path, key: Key | None, name: str | None, scratch: Store, progress: Progress
+    path: Path,
+    key: Key | None,
+    name: str | None,
+    scratch: Store,
+    within: Namespace,
+    progress: Progress,
 ) -> Backup:
-    restore(scratch, path, key=key, name=name, progress=progress)
+    restore(scratch, path, within, key=key, name=name, progress=progress)
     found = _digest(scratch.records(Query(expired=True), 1000), progress)
     with reading(path, key, name) as file:
         expected = _digest(file.records(), progress)

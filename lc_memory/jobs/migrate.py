@@ -81,6 +81,7 @@ def copy_pages(
     tell: Progress,
     total: int,
     wanted: Callable[[Namespace], bool] = users,
+    admitted: Callable[[Record], Op] = Restore,
 ) -> None:
     """Copy page by page from where the state says, and commit each with how far it got."""
     while not state["copied"]:
@@ -88,7 +89,7 @@ def copy_pages(
         page = source.find(Query(prefix, limit=PAGE, cursor=cursor, expired=True))
         done = state["done"] + len(page.records)
         state |= {"cursor": page.cursor, "done": done, "copied": page.cursor is None}
-        carry(target, [Restore(r) for r in page.records if wanted(r.namespace)], state)
+        carry(target, [admitted(r) for r in page.records if wanted(r.namespace)], state)
         tell(done, max(done, total))
 
 

@@ -37,7 +37,8 @@ from lc_memory.jobs.migrate import (
 )
 from lc_memory.jobs.parts import STAYS_BEHIND, belongs, joined, staying
 from lc_memory.jobs.progress import Progress, shown, silent
-from lc_memory.records import Delete, Namespace, Op, Order, Query, Restore, Value
+from lc_memory.jobs.rights import Rights
+from lc_memory.records import Delete, Namespace, Op, Order, Query, Record, Restore, Value
 from lc_memory.store import Store
 
 #: Writers' clocks may differ by so much, and so long may a write be under way.
@@ -73,6 +74,7 @@ class Move:
         *,
         owns_target: bool = False,
         progress: Progress | None = None,
+        rights: tuple[Rights, Rights] | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -81,6 +83,8 @@ class Move:
         self._owns_target = owns_target
         self._progress = progress
         self._tell = progress or silent
+        #: What the layers of the source and of the target have to say.
+        self._from, self._into = rights or (Rights(), Rights())
 
     @property
     def phase(self) -> str:
@@ -104,6 +108,7 @@ class Move:
         Returns how many changes were carried over after the copying. Raises MigrationError if the
         target holds other records, or another copy into it is unfinished.
         """
+        self._put_on_record("copying")
         now = self.source.now()
         state = begun(
             self.target, self.prefix, False, self._name, _moves, phase="copying", since=now
@@ -111,7 +116,9 @@ class Move:
         if state["phase"] == "finished":
             raise MigrationError("the move is finished: confirm() it, or rollback()")
         total = self.source.count(Query(self.prefix, expired=True))
-        copy_pages(self.source, self.target, self.prefix, state, self._tell, total, _moves)
+        copy_pages(
+            self.source, self.target, self.prefix, state, self._tell, total, _moves, self._admitted
+        )
         if state["phase"] == "copying":
             self._save(state | {"phase": "following"})
         changes = self._align(self.source, self.target)
@@ -129,6 +136,7 @@ class Move:
         the source is written meanwhile: stop the writers, and call it again.
         """
         self._state("following", "finished")
+        self._put_on_record("finishing")
         with self._watched("Comparing"):
             return self._finish()
 
@@ -149,7 +157,9 @@ class Move:
     def confirm(self) -> None:
         """The target is the memory from now on; the source is left as it is."""
         self._state("finished")
+        self._into.tell("move", self.prefix, "confirmed")
         self.target.delete(*MARKER)
+        self._from.tell("move", self.prefix, "confirmed")
 
     def rollback(self, *, take_back: bool = True) -> int:
         """Undo the move: the target is emptied, and the source goes on as before.
@@ -169,10 +179,12 @@ class Move:
                     "rollback(take_back=False) goes on with the source, and drops what the target "
                     "got since"
                 )
+            self._into.tell("move", self.prefix, "taking back")
             changes = self._align(self.target, self.source)
         kept = [record for record in staying(self.target, STAYS_BEHIND) if record.id != MARKER]
         self.target.restore(lambda: [] if self.prefix else kept, [self.prefix])
         self.target.delete(*MARKER)
+        self._put_on_record(f"rolled back, {changes} changes taken back")
         return changes
 
     def close(self) -> None:
@@ -181,6 +193,17 @@ class Move:
             self.target.close()
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _put_on_record(self, step: str) -> None:
+        """Tell both audit logs. (Between finishing and a rollback only the target's: nobody may
+        write to the source then.)"""
+        for side in (self._from, self._into):
+            side.tell("move", self.prefix, step)
+
+    def _admitted(self, record: Record) -> Restore:
+        """What brings a record into the target. Raises InvalidDocument."""
+        self._into.check(record)
+        return Restore(record)
 
     @contextmanager
     def _watched(self, title: str) -> Iterator[None]:
@@ -213,7 +236,8 @@ class Move:
             page = self.source.find(query)
             news = [r for r in page.records if r.updated_at >= since and _moves(r.namespace)]
             copies = self.target.read([record.id for record in news], expired=True)
-            ops = [Restore(new) for new, old in zip(news, copies, strict=True) if new != old]
+            changed = [new for new, old in zip(news, copies, strict=True) if new != old]
+            ops = [self._admitted(record) for record in changed]
             if ops:
                 carry(self.target, ops, state)
             carried += len(ops)
@@ -261,7 +285,10 @@ class Move:
             if now is not None and there is not None and digest_of(now) == digest_of(there):
                 continue
             different += 1
-            waiting.append(Delete(*id) if now is None else Restore(now))
+            if now is None:
+                waiting.append(Delete(*id))
+            else:
+                waiting.append(self._admitted(now) if target is self.target else Restore(now))
             if len(waiting) >= PAGE:
                 flush()
         flush()

@@ -24,10 +24,16 @@ STAYS_BEHIND: Final[tuple[Namespace, ...]] = (
 #: What is neither backed up nor touched by a restore: that, and the audit log, which nobody may
 #: turn back.
 AUDIT: Final[Namespace] = (OURS, "audit")
-STAYS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND, AUDIT)
+#: Nor which data keys were destroyed with their users (by the keys' own names).
+DESTROYED: Final[Namespace] = (OURS, "destroyed")
+STAYS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND, AUDIT, DESTROYED)
 
 #: The namespaces that are read and written in the store itself, whatever layers it has.
-UNDER_LAYERS: Final[tuple[Namespace, ...]] = (*STAYS_BEHIND[:2], (OURS, "backups", "results"))
+UNDER_LAYERS: Final[tuple[Namespace, ...]] = (
+    *STAYS_BEHIND[:2],
+    (OURS, "backups", "results"),
+    DESTROYED,
+)
 
 #: More names than these are counted together.
 _MOST_NAMES: Final = 1000

@@ -132,7 +132,10 @@ class Audited(Layer):
             batches, entered, prepared, outcomes, strict=True
         ):
             if isinstance(met, Exception):
-                self._tell(action, items, type(met).__name__)
+                try:
+                    self._tell(action, items, type(met).__name__)
+                except Exception as error:  # noqa: BLE001 - what the write met is what counts
+                    met.add_note(f"and it could not be put on record: {error}")
                 results.append(met)
             else:
                 results.append(asked(ops, sent, met))

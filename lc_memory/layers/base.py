@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from lc_memory.errors import AccessDenied
 from lc_memory.filters import Node
 from lc_memory.paging import cut, page_of
-from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record
+from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record, Restore
 from lc_memory.store import Capabilities, Index, Outcome, Store
 
 if TYPE_CHECKING:
@@ -132,9 +133,13 @@ class Layer(Store):
 
 class Handle(Layer):
     """The outermost layer: without looking for them, one does not meet the library's own records,
-    nor clear them with everything else."""
+    nor write them, nor clear them with everything else. Raises AccessDenied."""
 
     def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
+        for op in ops:
+            place = place_of(op)
+            if place[:1] == SYSTEM:
+                raise AccessDenied(f"{'/'.join(place)!r}: these are the library's own records")
         return spare_system(self.inner, ops)
 
     def find(self, query: Query) -> Page:
@@ -160,6 +165,13 @@ class Handle(Layer):
             if left is None or len(names) < left or len(found) == limit:
                 return found
             after = names[-1]
+
+
+def place_of(op: Op) -> Namespace:
+    """The namespace that an operation changes something in, or under."""
+    if isinstance(op, Clear):
+        return op.prefix
+    return op.record.namespace if isinstance(op, Restore) else op.namespace
 
 
 class Further(Clear):

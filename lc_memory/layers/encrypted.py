@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 
 from lc_memory import values
 from lc_memory.errors import AccessDenied, Conflict, CorruptStore, Unsupported
-from lc_memory.filters import MISSING, And, Equal, In, Node, Or, Path, Where, reach
+from lc_memory.filters import And, Equal, In, Node, Or, Path, Where, reach
 from lc_memory.jobs.parts import UNDER_LAYERS
 from lc_memory.keys import KEYS, Keyring, NeedKey, Source
 from lc_memory.layers.base import SYSTEM, Layer, find_through
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 #: What must be read before anything can be opened, or by who has no key: nothing in it is a
 #: user's.
-_PLAIN: Final = (SETTINGS, KEYS, *UNDER_LAYERS)
+PLAIN: Final = (SETTINGS, KEYS, *UNDER_LAYERS)
 _NONCE: Final = 12
 
 
@@ -88,8 +88,17 @@ class Encryption:
         self._keyring.rotate(user)
         self._keyring.provide(user)
         count = self._layer.reseal(user)
-        self._keyring.retire(user, self._layer.used(user))
         self._stack.tell(self._principal, "admin", KEYS, user or None, detail="data key changed")
+        self.sweep()
+        return count
+
+    def sweep(self) -> int:
+        """Delete the data keys that no record is sealed with any more, those of forgotten users
+        above all; returns how many. A key stays for ten minutes after it was replaced, because
+        other processes may still write with it."""
+        count = self._keyring.retire(self._layer.used())
+        if count:
+            self._stack.tell(self._principal, "admin", KEYS, detail=f"{count} data keys deleted")
         return count
 
 
@@ -107,7 +116,7 @@ class Encrypted(Layer):
     ) -> None:
         super().__init__(inner)
         self.keyring = keyring
-        self.fields = None if fields is None else tuple(fields)
+        self.fields = None if fields is None else _outermost(fields)
         self._digests: list[tuple[Index, str]] = []
 
     def declare(self, indexes: Sequence[Index]) -> None:
@@ -129,13 +138,13 @@ class Encrypted(Layer):
 
     def _sealed(self, op: Op) -> Op:
         if isinstance(op, Clear):
-            namespace, held = op.prefix, op.prefix in (SYSTEM, *_PLAIN)
+            namespace, held = op.prefix, op.prefix in (SYSTEM, *PLAIN)
         else:
             namespace = op.record.namespace if isinstance(op, Restore) else op.namespace
             held = namespace == KEYS
         if held:
             raise AccessDenied(f"{'/'.join(namespace)!r} holds what opens the store")
-        if isinstance(op, Put | Append | Touch | Restore) and namespace not in _PLAIN:
+        if isinstance(op, Put | Append | Touch | Restore) and namespace not in PLAIN:
             return replace(op, seal=self._seal)
         return op
 
@@ -201,16 +210,17 @@ class Encrypted(Layer):
             count += self._seal_again(record)
         return count
 
-    def used(self, user: str) -> set[str]:
-        """The keys that a user's records are sealed with."""
-        return {record.value["sealed"].partition(".")[0] for record in self._of(user)}
+    def used(self) -> set[str]:
+        """The keys that records are sealed with."""
+        return {record.value["sealed"].partition(".")[0] for record in self._sealed_ones()}
 
     def _of(self, user: str) -> Iterable[Record]:
         """A user's records as they are stored."""
+        return (r for r in self._sealed_ones() if user_of(r.namespace, r.owner) == user)
+
+    def _sealed_ones(self) -> Iterable[Record]:
         for record in self.inner.records(Query(expired=True)):
-            if record.namespace in _PLAIN or "sealed" not in record.value:
-                continue
-            if user_of(record.namespace, record.owner) == user:
+            if record.namespace not in PLAIN and "sealed" in record.value:
                 yield record
 
     def _seal_again(self, record: Record) -> bool:
@@ -230,7 +240,11 @@ class Encrypted(Layer):
         secret = text
         if self.fields is not None:
             whole = values.decode(text)
-            hidden = [[list(path), _take(whole, path)] for path in self.fields if _has(whole, path)]
+            hidden = [
+                [place, _take(whole, place)]
+                for field in self.fields
+                for place in list(_places(whole, field))
+            ]
             stored["open"] = whole
             secret = values.encode({"fields": hidden})
         index = self._index(row.namespace, text)
@@ -256,7 +270,7 @@ class Encrypted(Layer):
         return self.fields is None or any(path[: len(field)] == field for field in self.fields)
 
     def _lift(self, record: Record) -> Record:
-        if record.namespace in _PLAIN:
+        if record.namespace in PLAIN:
             return record
         row = Row.of(record, "")
         return replace(record, value=values.decode(self._opened(row, record.value)))
@@ -285,7 +299,7 @@ class Encrypted(Layer):
         if "open" not in stored:
             return plain
         whole = stored["open"]
-        for path, value in values.decode(plain)["fields"]:
+        for path, value in reversed(values.decode(plain)["fields"]):
             _give(whole, path, value)
         return values.encode(whole)
 
@@ -333,8 +347,18 @@ def _weaker(
 
 
 def _overlap(path: Path, field: Path) -> bool:
-    size = min(len(path), len(field))
-    return path[:size] == field[:size]
+    """Whether the path may lead into the field, or to what it is in; through arrays too."""
+    plain = tuple(name for name in path if not (name.isascii() and name.isdigit()))
+    return any(
+        one[: min(len(one), len(field))] == field[: min(len(one), len(field))]
+        for one in (path, plain)
+    )
+
+
+def _outermost(fields: Iterable[Path]) -> tuple[Path, ...]:
+    """The fields, without those that lie in another one of them."""
+    paths = dict.fromkeys(fields)
+    return tuple(p for p in paths if not any(p[:size] in paths for size in range(1, len(p))))
 
 
 def _strings(value: Value, path: Path) -> Iterable[str]:
@@ -344,23 +368,25 @@ def _strings(value: Value, path: Path) -> Iterable[str]:
                 yield item
 
 
-def _has(value: Value, path: Path) -> bool:
-    node: Any = value
-    for name in path:
-        if type(node) is not dict or name not in node:
-            return False
-        node = node[name]
-    return node is not MISSING
+def _places(value: Any, path: Path, before: tuple[str | int, ...] = ()) -> Iterator[list[Any]]:
+    """Every place in the value to which the path leads, through arrays."""
+    if type(value) is list and path:
+        for number, item in enumerate(value):
+            yield from _places(item, path, (*before, number))
+    elif not path:
+        yield list(before)
+    elif type(value) is dict and path[0] in value:
+        yield from _places(value[path[0]], path[1:], (*before, path[0]))
 
 
-def _take(value: Value, path: Path) -> Any:
-    for name in path[:-1]:
+def _take(value: Any, place: Sequence[Any]) -> Any:
+    for name in place[:-1]:
         value = value[name]
-    taken, value[path[-1]] = value[path[-1]], None  # its place stays: fields have an order
+    taken, value[place[-1]] = value[place[-1]], None  # its place stays: fields have an order
     return taken
 
 
-def _give(value: Value, path: Sequence[str], item: Any) -> None:
-    for name in path[:-1]:
+def _give(value: Any, place: Sequence[Any], item: Any) -> None:
+    for name in place[:-1]:
         value = value[name]
-    value[path[-1]] = item
+    value[place[-1]] = item

@@ -25,7 +25,7 @@ from lc_memory.records import (
     Restore,
     Touch,
 )
-from lc_memory.store import RETRIES, Outcome, Store
+from lc_memory.store import RETRIES, Index, Outcome, Store
 
 if TYPE_CHECKING:
     from lc_memory.search.asking import Hit, Search
@@ -170,6 +170,17 @@ class Guarded(Layer):
     def sweep(self) -> int:
         self._check(self._permits("admin", ()), "admin", (), None)
         return self.inner.sweep()
+
+    def scrub(self) -> bool:
+        self._check(self._permits("admin", ()), "admin", (), None)
+        return self.inner.scrub()
+
+    def declare(self, indexes: Sequence[Index]) -> None:
+        self._check(self._permits("admin", ()), "admin", (), None)
+        self.inner.declare(indexes)
+
+    def close(self) -> None:
+        """Who opened the memory closes it."""
 
     # -- rights ----------------------------------------------------------------------------
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
-from lc_memory.layers.base import SYSTEM, Handle, Layer
+from lc_memory.layers.base import Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace, Record
+from lc_memory.records import Namespace
 from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
@@ -51,6 +52,7 @@ class Stack:
         schemas: Mapping[str, type[BaseModel]] | None = None,
         relations: Mapping[str, OnDelete] | None = None,
     ) -> None:
+        self._building = threading.RLock()
         self._handles: weakref.WeakKeyDictionary[Layer, str | None] = weakref.WeakKeyDictionary()
         self.store = store
         #: What ends with the memory, before its store is closed: schedules of any handle.
@@ -90,9 +92,10 @@ class Stack:
 
     def handle(self, principal: str | None) -> Layer:
         """The store that a principal (None: nobody in particular) works on."""
-        top = Handle(self.outer(principal))
-        self._handles[top] = principal
-        return top
+        with self._building:
+            top = Handle(self.outer(principal))
+            self._handles[top] = principal
+            return top
 
     def outer(self, principal: str | None) -> Store:
         """All the layers, for a principal."""
@@ -128,20 +131,17 @@ class Stack:
             self.rebuild()
 
     def forget(self, user: str) -> None:
-        """Destroy what is kept of a user besides their records: grants, and the data key."""
+        """See to what is kept of a user besides their records: grants, and the data key. It is
+        replaced, and deleted when no process can be writing with it any more."""
         from lc_memory.access import forget_grants
 
         forget_grants(self.sealed, user)
-        if self.keyring is not None:
-            self.keyring.destroy(user)
+        if self.keyring is not None and self.keyring.holds(user):
+            from lc_memory.layers.encrypted import Encrypted
 
-    def admit(self, records: Iterable[Record]) -> None:
-        """Raise InvalidDocument for records of a backup that their schemas refuse."""
-        if self.keyring is None:  # sealed ones cannot be looked into before they are there
-            for record in records:
-                cover = self.schemas.covering(record.namespace)
-                if cover is not None:
-                    cover.check(record.value)
+            assert isinstance(self.sealed, Encrypted)
+            self.keyring.rotate(user, forgotten=True)
+            self.keyring.retire(self.sealed.used())
 
     @property
     def guards(self) -> bool:
@@ -229,7 +229,7 @@ class Stack:
             raise WrongKey(
                 f"this store is encrypted: give its encryption_key=, or set {KEY_VARIABLE}"
             )
-        if "encryption" not in self.settings and self._holds_plaintext():
+        if "encryption" not in self.settings and self._holds_records():
             raise WrongKey(
                 "this store holds records that are not encrypted; copy them into a new, encrypted "
                 "one: Memory(old).copy_to(Memory(new, encryption_key=…))"
@@ -240,15 +240,24 @@ class Stack:
         sources = key if isinstance(key, list) else [key]
         self.keyring = Keyring(self.store, sources)
         held = self.settings.get("encryption", {}).get("fields")
+        if isinstance(fields, str):
+            raise TypeError(f"encrypt_fields: a list of fields, such as [{fields!r}]")
         chosen = held if fields is None else list(fields)
         if chosen != held:
+            if self._holds_records():
+                raise Unsupported(
+                    "which fields are sealed cannot be changed once something is stored; copy "
+                    "everything into a new store: Memory(old, …).copy_to(Memory(new, …))"
+                )
             change_setting(self.store, "encryption", {"fields": chosen})
         paths = None if chosen is None else [tuple(field.split(".")) for field in chosen]
         self.sealed = Encrypted(self.store, self.keyring, paths)
 
-    def _holds_plaintext(self) -> bool:
-        names = self.store.namespaces(expired=True)
-        return any(name[:1] != SYSTEM for name in names)
+    def _holds_records(self) -> bool:
+        """Whether there is anything that encryption seals, or should have sealed."""
+        from lc_memory.layers.encrypted import PLAIN
+
+        return any(name not in PLAIN for name in self.store.namespaces(expired=True))
 
     def close(self) -> None:
         """Close what the layers hold open, but not the store."""
@@ -257,5 +266,6 @@ class Stack:
 
     def rebuild(self) -> None:
         """Give every handle the layers that there are now."""
-        for top, principal in list(self._handles.items()):
-            top.inner = self.outer(principal)
+        with self._building:
+            for top, principal in list(self._handles.items()):
+                top.inner = self.outer(principal)

@@ -76,4 +76,5 @@ def reindex(memory: Memory, progress: Callable[[int, int], None] | None, anew: b
     layer = indexed_in(memory.backend)
     if layer is None:
         raise Unsupported("there are no indexes; open the memory with recall=True")
+    memory._layers.tell(memory.principal, "reindex")
     return layer.reindex(progress, anew=anew)

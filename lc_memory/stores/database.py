@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,6 +14,10 @@ from lc_memory.filters import Node
 from lc_memory.records import Id
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql
+
+if TYPE_CHECKING:
+    from lc_memory.store import Clock
+    from lc_memory.stores.sql_single import Singles
 
 T = TypeVar("T")
 
@@ -74,6 +78,10 @@ class Database(ABC):
     @abstractmethod
     def condition(self, node: Node | None) -> Sql | None:
         """A condition on the record ``r`` that holds for every match, or None."""
+
+    def singles(self, clock: Clock) -> Singles | None:
+        """What writes single records faster than a transaction, if something does."""
+        return None
 
     @abstractmethod
     def scrub(self) -> bool:

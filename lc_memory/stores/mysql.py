@@ -30,6 +30,8 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
+    integer = "SIGNED"
+    sharing = " LOCK IN SHARE MODE"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
     one_moment = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -60,10 +62,13 @@ class MySQL(ServerDatabase):
     def begin(self, connection: Any, alone: bool) -> Callable[[], int]:
         with connection.cursor() as cursor:
             cursor.execute("START TRANSACTION")
-            lock = "FOR UPDATE" if alone else "LOCK IN SHARE MODE"
-            cursor.execute(f"SELECT generation FROM lc_memory_schema {lock}")
+            lock = " FOR UPDATE" if alone else self.sharing
+            cursor.execute(f"SELECT generation FROM lc_memory_schema{lock}")
             generation = int(cursor.fetchone()[0])
         return lambda: generation
+
+    def socket_of(self, connection: Any) -> int:
+        return int(connection._sock.fileno())  # there is no public way to it
 
     def create_tables(self, connection: Any) -> None:
         # Each statement that makes a table commits by itself: what a killed migration left is

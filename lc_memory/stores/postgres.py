@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -24,6 +25,9 @@ from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack
 #: The advisory lock that writers share, and that declaring an index or migrating takes alone.
 _LOCK: Final = 7_461_105_203
 
+#: How often a statement is run before the driver prepares it by itself.
+_NEVER: Final = 2**62
+
 #: Unique violation, serialization failure, deadlock.
 _COLLISIONS: Final = ("23505", "40001", "40P01")
 
@@ -35,6 +39,8 @@ class PostgreSQL(ServerDatabase):
     locking = " FOR UPDATE OF r"
     current_schema = "current_schema()"
     rewriting = "VACUUM FULL"
+    integer = "bigint"
+    again = MappingProxyType({"prepare": True})
     one_moment = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement
@@ -49,8 +55,8 @@ class PostgreSQL(ServerDatabase):
     def prepare(self, connection: Any) -> None:
         connection.autocommit = True
         # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
-        # driver does not notice.
-        connection.prepare_threshold = None
+        # driver does not notice: it never prepares one by itself, only where it is told to.
+        connection.prepare_threshold = _NEVER
         connection.execute(f"SET lock_timeout = {int(self.timeout * 1000)}")
         if self._durability == "normal":
             connection.execute("SET synchronous_commit = off")
@@ -59,9 +65,14 @@ class PostgreSQL(ServerDatabase):
         shared = "" if alone else "_shared"
         connection.execute("BEGIN")
         connection.execute(f"SELECT pg_advisory_xact_lock{shared}({_LOCK})")
+        if alone:  # those whose writes are single statements take no other lock
+            connection.execute("LOCK TABLE lc_memory_records IN SHARE MODE")
         # A statement of its own: it sees what was committed while the lock was waited for.
         cursor = connection.execute("SELECT generation FROM lc_memory_schema")
         return lambda: int(cursor.fetchone()[0])
+
+    def socket_of(self, connection: Any) -> int:
+        return int(connection.fileno())
 
     def sending(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
         pipeline: contextlib.AbstractContextManager[Any] = connection.pipeline()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from lc_memory.errors import CommitUnknown, LCMemoryError, StoreError, StoreUnavailable
-from lc_memory.store import closed
+from lc_memory.store import Clock, closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session
+
+if TYPE_CHECKING:
+    from lc_memory.stores.sql_single import Singles
 
 T = TypeVar("T")
 
@@ -144,6 +149,44 @@ class ServerDatabase(Database):
         schema.pending(found, self.engine.dialect)
         return found
 
+    def singles(self, clock: Clock) -> Singles:
+        from lc_memory.stores.sql_single import Singles
+
+        return Singles(self, clock)
+
+    def run_alone(self, sql: str, parameters: Sequence[Any]) -> bool:
+        """Run one statement that commits by itself; whether it changed a row. False, too, if
+        another writer was in the way, or the connection does not look alive."""
+
+        def run(connection: Any) -> bool:
+            if _has_news(self.socket_of(connection)):
+                return False  # an idle connection is told of its end, and of nothing else
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(marked(sql), parameters, **self.again)
+                    return bool(cursor.rowcount == 1)
+            except self.error as error:
+                if self.collided(error):
+                    return False
+                if self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
+                    raise self._unknown(error) from error
+                raise
+
+        return self._surviving(run)
+
+    @abstractmethod
+    def socket_of(self, connection: Any) -> int:
+        """The number of its socket."""
+
+    #: How the driver is told that a statement comes again and again.
+    again: Mapping[str, Any] = MappingProxyType({})
+
+    #: The type of whole numbers in a CAST.
+    integer: str
+
+    #: What a SELECT adds to wait for who is about to change its rows, and keep others from it.
+    sharing = ""
+
     #: The expression of the schema that tables are made in.
     current_schema: str
 
@@ -183,10 +226,7 @@ class ServerDatabase(Database):
         except self.error as error:
             lost = self.engine.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
             if lost and committing:  # it must not be done again
-                raise CommitUnknown(
-                    f"{self.place}: the connection was lost while committing; "
-                    f"read to see whether the write arrived ({_line(error)})"
-                ) from error
+                raise self._unknown(error) from error
             _undo(connection, self.error)
             if self.collided(error):
                 raise _Collision from error
@@ -197,6 +237,12 @@ class ServerDatabase(Database):
             else:
                 _undo(connection, self.error)
             raise
+
+    def _unknown(self, error: Exception) -> CommitUnknown:
+        return CommitUnknown(
+            f"{self.place}: the connection was lost while committing; "
+            f"read to see whether the write arrived ({_line(error)})"
+        )
 
     def _surviving(self, use: Callable[[Any], T]) -> T:
         """Use a connection; if it turns out to be dead before anything was committed (the
@@ -235,6 +281,15 @@ class ServerDatabase(Database):
 
 class _Collision(Exception):
     """Two writers met; the work is to be done again."""
+
+
+def _has_news(socket: int) -> bool:
+    """Whether there is something to read, be it the end."""
+    if hasattr(select, "poll"):  # not on Windows
+        poll = select.poll()
+        poll.register(socket, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([socket], [], [], 0)[0])
 
 
 def marked(sql: str) -> str:

@@ -142,7 +142,7 @@ class StoreContract(LayeringContract):
             ({"odd key": [datetime(2024, 1, 1)]}, '$["odd key"][0]'),
             ([1], "$"),
         ],
-        ids=str,
+        ids=range(7),
     )
     def test_what_cannot_be_stored_is_refused_by_path(
         self, store: Store, value: Any, path: str

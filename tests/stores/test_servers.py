@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lc_memory import Index, Memory, Put, Query, StoreUnavailable
+from lc_memory import ABSENT, Conflict, Index, Memory, Put, Query, StoreUnavailable
 from lc_memory.log import Log
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.sql import SQLStore
@@ -97,6 +98,56 @@ class _OnServer(StoreContract, PropertyContract):
         assert versions == [6] * 25
         for store in stores:
             store.close()
+
+    def test_indexes_declared_elsewhere_miss_no_single_write(self, tmp_path: Path) -> None:
+        """Single writes take no part in the transactions that a declaration keeps out."""
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            stop = threading.Event()
+            written: list[int] = []
+
+            def write() -> None:
+                while not stop.is_set():
+                    n = len(written)
+                    store.put(("docs",), f"{n:05}", {f"f{f}": n for f in range(5)})
+                    Log(store, ("docs", "log")).append([{"n": n}])
+                    written.append(n)
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            for f in range(5):
+                while len(written) < 20 * f + 10:
+                    time.sleep(0.001)
+                other.declare([Index.of(("docs",), f"f{f}")])
+            stop.set()
+            writer.join()
+            for f in range(5):
+                query = Query(("docs",), {f"f{f}": {"$gte": 0}}, exact=True)
+                assert len(other.find(query).records) == len(written)
+            log = [record.value for record in Log(other, ("docs", "log")).tail()]
+            assert log == [{"n": n} for n in written]
+
+    def test_a_log_goes_on_from_what_others_left(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            mine, theirs = Log(store, ("log",)), Log(other, ("log",))
+            for _ in range(3):
+                mine.append([{"by": "me"}])
+            theirs.append([{"by": "them"}])
+            assert int(mine.append([{"by": "me"}])[0].key) == 4
+            theirs.pop()
+            assert int(mine.append([{"by": "me"}])[0].key) == 4
+            theirs.clear()
+            assert [int(mine.append([{"by": "me"}])[0].key) for _ in range(2)] == [0, 1]
+            assert len(theirs) == 2
+
+    def test_a_single_write_sees_what_others_wrote(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            for expected in (1, 3, 5):
+                assert store.put(("n",), "k", {"n": expected}).version == expected
+                assert other.put(("n",), "k", {"n": 0}).version == expected + 1
+            other.delete(("n",), "k")
+            assert store.put(("n",), "k", {"n": 1}, replacing=ABSENT).version == 1
+            with pytest.raises(Conflict):
+                other.put(("n",), "k", {"n": 2}, replacing=ABSENT)
 
     def test_connections_come_back_and_are_closed(self, tmp_path: Path) -> None:
         store = self.open_store(tmp_path)

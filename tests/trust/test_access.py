@@ -103,6 +103,7 @@ USES: dict[str, Use] = {
     "session": lambda m, p: asyncio.run(m.session("s").get_items()),
     "share": lambda m, p: m.share("notes", "n1", with_user="bob"),
     "unshare": lambda m, p: m.unshare("notes", "n1", with_user="bob"),
+    "sessions": lambda m, p: m.sessions(),
     "recall": lambda m, p: m.recall("peanuts"),
     "as_retriever": lambda m, p: m.as_retriever().invoke("peanuts"),
     "context": lambda m, p: m.context(query="peanuts"),
@@ -129,6 +130,7 @@ _ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "delete_memory": (("notes",), {}),
     "share": (("notes", "n1"), {"with_user": "bob"}),
     "unshare": (("notes", "n1"), {"with_user": "bob"}),
+    "sessions": ((), {}),
     "recall": (("peanuts",), {}),
     "context": ((), {"query": "peanuts"}),
     "reindex": ((), {}),
@@ -454,3 +456,45 @@ def test_a_query_within_a_callers_own_limits_stays_within_both(
     assert [record.key for record in bob.find(wide).records] == ["n1"]
     other = Query(("users",), within=Limits(((*N1[0], "deeper"),)))
     assert bob.find(other).records == []
+
+
+def test_limits_are_what_both_allow() -> None:
+    alice, bob = ("users", "alice"), ("users", "bob")
+    assert Limits((alice,)).both(Limits((bob,))) == Limits()
+    assert Limits((alice,)).both(Limits((("users",),))) == Limits((alice,))
+    assert Limits((("users",),)).both(Limits((alice, bob))) == Limits((alice, bob))
+    assert Limits((alice,), ((bob, "k"),)).both(Limits((bob,))) == Limits((), ((bob, "k"),))
+
+
+def test_sharing_leaves_what_an_administrator_granted(guarded: Memory, notes: Memory) -> None:
+    root = guarded.acting_as("root").access
+    root.grant("bob", "editor", N1[0])
+    notes.share("notes", with_user="bob")
+    bob = guarded.as_user("bob").as_user("alice")
+    bob.update_memory("notes", {"text": "still"}, id="n1")
+    assert notes.unshare("notes", with_user="bob") == 1
+    bob.update_memory("notes", {"text": "again"}, id="n1")
+    assert root.revoke("bob", N1[0]) == 1
+    with pytest.raises(AccessDenied):
+        bob.search_memory("notes")
+
+
+def test_the_store_itself_is_the_administrators(guarded: Memory, notes: Memory) -> None:
+    for handle in (notes, guarded):
+        with pytest.raises(AccessDenied):
+            handle.backend.scrub()
+        with pytest.raises(AccessDenied):
+            handle.backend.declare([])
+        handle.backend.close()
+    assert notes.retrieve_memory("notes", id="n1")
+    guarded.acting_as("root").backend.declare([])
+
+
+def test_the_librarys_own_records_are_written_by_no_handle(memory: Memory) -> None:
+    for op in (
+        Put(("lc_memory", "settings"), "encryption", {}),
+        Delete(("lc_memory", "settings"), "access"),
+        Clear(("lc_memory",)),
+    ):
+        with pytest.raises(AccessDenied, match="own records"):
+            memory.backend.write([op])

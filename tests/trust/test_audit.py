@@ -226,3 +226,27 @@ def test_it_stays_on_for_all_who_open_the_store(tmp_path: Path) -> None:
         *_, last = raw.records(Query(ENTRIES, order="@created_at"))
         assert raw.count(Query(ENTRIES)) == 2
         assert last.value["detail"] == "audit turned off"
+
+
+def test_a_log_that_grows_is_whole(tmp_path: Path) -> None:
+    with Memory(f"sqlite:///{tmp_path}/m.db", audit=True) as memory:
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                memory.store_memory("notes", {"id": "1"})
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            reports = [memory.audit.verify() for _ in range(20)]
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert [report.problems for report in reports] == [()] * 20
+        raw = memory._layers.store
+        last = list(raw.records(Query(ENTRIES)))[-1]
+        raw.write([Put(last.namespace, f"{last.value['number'] + 1:016d}", {**last.value})])
+        assert not memory.audit.verify()

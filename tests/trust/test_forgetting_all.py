@@ -17,7 +17,7 @@ from lc_memory import (
     WrongKey,
     generate_key,
 )
-from lc_memory.keys import KEYS
+from lc_memory.keys import KEYS, _name
 
 ALICE, BOB = ("users", "alice"), ("users", "bob")
 PLAIN = {"text": "not sealed"}
@@ -46,7 +46,8 @@ def sealed(memory_url: str) -> Memory:
         ]
     )
     assert memory._layers.keyring is not None
-    memory._layers.keyring.destroy("carol")
+    store.delete(KEYS, _name("carol"))
+    memory._layers.keyring.reload()
     with pytest.raises(CorruptStore):
         memory.backend.find(Query(("users",)))
     return memory

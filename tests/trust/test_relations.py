@@ -496,6 +496,15 @@ def test_a_notebook_draws_it_without_the_network(memory: Memory) -> None:
     assert memory.graph()._repr_markdown_().startswith("```mermaid\ngraph LR")
 
 
+def test_arrows_within_a_column_stay_in_the_picture(memory: Memory) -> None:
+    first, second = (memory.store_memory("topics", {"id": id}) for id in ("functions", "closures"))
+    memory.link(second, "requires", first)
+    tree = ElementTree.fromstring(memory.graph().svg())
+    paths = [element.get("d", "") for element in tree.iter() if element.tag.endswith("path")]
+    across = [int(x) for path in paths for x in re.findall(r"(\d+) \d+", path)]
+    assert max(across) < int(tree.get("width", ""))
+
+
 def test_a_large_memorys_picture_is_bounded(memory: Memory) -> None:
     memory.batch_store(("notes", {"id": str(i)}) for i in range(300))
     assert len(memory.graph(limit=20).nodes) == 22

@@ -15,10 +15,20 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration
 from langgraph.checkpoint.base import empty_checkpoint
 
-from lc_memory import CorruptStore, Memory, Query, WrongKey, generate_key, open_store
+from lc_memory import (
+    CorruptStore,
+    Memory,
+    Query,
+    Unsupported,
+    WrongKey,
+    generate_key,
+    open_store,
+)
 from lc_memory.keys import KEYS
 from lc_memory.layers.settings import SETTINGS
 from lc_memory.records import Clear, Restore
+from lc_memory.stores.sql import SQLStore
+from lc_memory.testing import FakeClock
 from tests.conftest import SERVERS
 from tests.servers import Server
 
@@ -364,3 +374,86 @@ def test_the_settings_say_no_more_than_they_must(encrypted: Memory) -> None:
     raw = encrypted._layers.store.get(SETTINGS, "encryption")
     assert raw is not None
     assert set(raw.value) == {"format", "salt", "master"}
+
+
+def test_no_new_key_is_wrapped_by_a_master_key_of_before(tmp_path: Path) -> None:
+    """A process that was not told of the change is refused where its write would be lost."""
+    url, new = f"sqlite:///{tmp_path}/m.db", generate_key()
+    with Memory(url, encryption_key=KEY) as memory, Memory(url, encryption_key=KEY) as other:
+        other.as_user("known").store_memory("notes", {"id": "1", "text": SECRET})
+        memory.encryption.rotate_master(new)
+        with pytest.raises(WrongKey, match="was changed meanwhile"):
+            other.as_user("newcomer").store_memory("notes", {"id": "1", "text": SECRET})
+        other.as_user("known").store_memory("notes", {"id": "2", "text": SECRET})
+    with Memory(url, encryption_key=new) as memory:
+        assert len(memory.as_user("known").search_memory("notes")) == 2
+        assert memory.as_user("newcomer").search_memory("notes") == []
+
+
+def test_what_another_process_writes_after_a_user_was_forgotten_is_not_lost(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(url, encryption_key=KEY) as memory, Memory(url, encryption_key=KEY) as other:
+        other.as_user("alice").store_memory("notes", {"id": "1", "text": SECRET})
+        memory.forget_user("alice")
+        other.as_user("alice").store_memory("notes", {"id": "2", "text": SECRET})
+        assert memory.as_user("alice").retrieve_memory("notes") == {"id": "2", "text": SECRET}
+        assert memory.export_user("alice")
+        memory.forget_user("alice")
+        assert memory.as_user("alice").search_memory("notes") == []
+
+
+def test_a_forgotten_users_key_goes_when_nobody_can_be_writing_with_it(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with Memory(SQLStore(f"sqlite:///{tmp_path}/m.db", clock=clock), encryption_key=KEY) as memory:
+        alice = memory.as_user("alice")
+        alice.store_memory("notes", {"id": "1", "text": SECRET})
+        (sealed,) = memory._layers.store.records(Query(("users",)))
+        memory.forget_user("alice")
+        clock.forward(660)
+        assert memory.encryption.sweep() == 1
+        memory._layers.store.write([Restore(sealed)])  # from an old copy of the disk
+        later = Memory(memory._layers.store, encryption_key=KEY)
+        with later, pytest.raises(CorruptStore, match="forgotten"):
+            later.as_user("alice").search_memory("notes")
+        memory._layers.store.close()
+
+
+def test_fields_are_sealed_wherever_their_path_leads(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    person = {
+        "id": "1",
+        "contacts": [{"email": SECRET, "name": "Bob"}, {"name": "Eve"}, [{"email": SECRET}]],
+        "profile": {"email": SECRET, "more": {"phone": SECRET}},
+    }
+    fields = ["contacts.email", "profile.email", "profile.more", "profile.more.phone"]
+    with Memory(url, encryption_key=KEY, encrypt_fields=fields) as memory:
+        memory.store_memory("people", person)
+        assert memory.retrieve_memory("people") == person
+        for filter in (
+            {"contacts.email": SECRET},
+            {"contacts.0.email": SECRET},
+            {"contacts.name": "Eve"},
+            {"profile.more.phone": SECRET},
+            {"profile": person["profile"]},
+        ):
+            assert memory.search_memory("people", filter) == [person]
+        assert SECRET not in repr(list(memory._layers.store.records()))
+    with pytest.raises(Unsupported, match="copy"):
+        Memory(url, encryption_key=KEY, encrypt_fields=["contacts"])
+    with pytest.raises(TypeError, match="list"):
+        Memory("memory://", encryption_key=KEY, encrypt_fields="email")  # type: ignore[arg-type]
+
+
+def test_a_guarded_store_is_not_encrypted_by_halves(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with Memory(url, access_control=True, admins=["root"]) as memory:
+        memory.acting_as("root").access.grant("bob", "reader", ("documents",))
+    with pytest.raises(WrongKey, match="not encrypted"):
+        Memory(url, encryption_key=KEY)
+
+
+def test_a_key_file_of_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"k" * 31 + b"\n")
+    url = f"sqlite:///{tmp_path}/m.db"
+    Memory(url, encryption_key=tmp_path / "key").close()
+    Memory(url, encryption_key=b"k" * 31 + b"\n").close()
