@@ -193,12 +193,12 @@ class Upkeep:
         -1: the last) the namespaces of LangGraph's items, stored through a handle of nobody's,
         have the user's id, where that is not after "users"; InvalidInput, if it matters and is
         not said. What belongs to a user: :mod:`lc_memory.jobs.people`. With access control on,
-        for that user and administrators.
+        for that user (without ``label``) and administrators.
         """
         from lc_memory.jobs.people import export
 
         scope = user_scope(user)
-        if self.principal == user:
+        if self.principal == user and label is None:  # else one could ask for everybody's items
             self._layers.require(user, "read", scope)
         else:
             self._layers.require(self.principal, "admin", ())

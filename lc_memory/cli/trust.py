@@ -19,6 +19,10 @@ from lc_memory.sessions import users as users_of
 
 Since = Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601).")]
 Until = Annotated[str | None, typer.Option("--until", help="Before this time (ISO 8601).")]
+Label = Annotated[
+    int | None,
+    typer.Option(help="Where LangGraph's namespaces have the user (0: first, -1: last)."),
+]
 
 
 @app.command()
@@ -42,6 +46,7 @@ def export(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="Where to; else the output.")
     ] = None,
+    label: Label = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +57,7 @@ def export(
     with opened(url) as memory:
         if user not in users_of(memory.backend):
             raise NotFound(f"nothing is kept of {user!r}; `lc-memory users` lists them")
-        told = memory.export_user(user, file)
+        told = memory.export_user(user, file, label=label)
     if file is None:
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     elif as_json:
@@ -65,13 +70,14 @@ def export(
 def forget(
     user: Annotated[str, typer.Argument(metavar="USER", help="Whose things.")],
     yes: Yes = False,
+    label: Label = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Delete everything that is kept of a user, down to the bytes where the store can."""
     confirm(f"Delete everything that is kept of {user}?", yes)
     with opened(url) as memory:
-        gone = memory.forget_user(user)
+        gone = memory.forget_user(user, label=label)
     count = sum(gone.counts.values())
     if as_json:
         printed({"user": user, "deleted": count, "scrubbed": gone.scrubbed})

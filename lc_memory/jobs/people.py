@@ -154,8 +154,8 @@ class Belongings:
             return labels[self._label : self._label + 1 or None] == [self._user]
         if self._user in labels:
             raise InvalidInput(
-                f"LangGraph's items under {tuple(labels)!r} may be of the user {self._user!r}, or "
-                "that is another's label; say with label= at which place (0: the first, -1: the "
+                f"LangGraph's items have {self._user!r} as a label of their namespace, and that "
+                "may be their user or not; say with label= at which place (0: the first, -1: the "
                 "last) such namespaces have the user"
             )
         return False

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lc_memory import (
+    AccessDenied,
     CorruptStore,
     InvalidInput,
     Memory,
@@ -142,6 +143,22 @@ def test_a_user_called_as_a_label_is_not_everybody(memory: Memory) -> None:
     assert memory.forget_user("alice", label=-1).counts == {"store": 1}
     assert memory.forget_user("bob", label=1).counts == {"store": 2}
     assert items.search(()) == []
+
+
+def test_a_user_exporting_for_herself_does_not_say_what_her_label_is(memory_url: str) -> None:
+    with Memory(memory_url, access_control=True, admins=["root"]) as memory:
+        root = memory.acting_as("root")
+        root.store().put(("memories", "alice"), "k", {"text": "alice's"})
+        hers = memory.as_user("memories")
+        hers.store_memory("notes", {"id": "1"})
+        with pytest.raises(AccessDenied):
+            hers.export_user("memories", label=0)
+        with pytest.raises(InvalidInput) as refused:
+            hers.export_user("memories")
+        assert "alice" not in str(refused.value)
+        memory.as_user("bob").store_memory("notes", {"id": "1"})
+        assert len(memory.as_user("bob").export_user("bob")["documents"]) == 1
+        assert len(root.export_user("alice", label=1)["store"]) == 1
 
 
 def test_the_grants_of_a_forgotten_user_go_with_them(memory_url: str) -> None:

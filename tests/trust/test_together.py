@@ -92,6 +92,7 @@ def test_users_may_not_do_the_administrators_work(guarded: Memory, tmp_path: Pat
             lambda: alice.register("x", Note),
             lambda: alice.relation("x", on_delete="cascade"),
             lambda: alice.export_user("bob"),
+            lambda: alice.export_user("alice", tmp_path / "x.json", label=0),
             lambda: alice.forget_user("bob"),
             lambda: alice.link(mine, "has", theirs),
             lambda: alice.link(theirs, "has", mine),
