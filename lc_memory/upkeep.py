@@ -76,7 +76,8 @@ class Upkeep:
         from lc_memory.jobs.check import upgrade
 
         self._begin("upgrade", "read", "write")
-        return upgrade(self.backend, self._layers.sealed, self._layers.schemas, self.scope, name)
+        below = self._layers.indexed or self._layers.sealed
+        return upgrade(self.backend, below, self._layers.schemas, self.scope, name)
 
     def check(self, *, repair: bool = False) -> Report:
         """Hold everything stored against its schema and its links, and report.

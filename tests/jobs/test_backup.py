@@ -363,7 +363,7 @@ def test_keys_and_access_belong_to_a_backup_and_schedules_do_not(tmp_path: Path)
     keys, access = ("lc_memory", "keys"), ("lc_memory", "access")
     schedule, audit = ("lc_memory", "backups"), ("lc_memory", "audit")
     with Memory("memory://") as memory:
-        store = memory.backend
+        store = memory._layers.store
         ada = _name("ada")
         for place, key in ((keys, ada), (access, "k"), (schedule, "k"), (audit, "k")):
             store.put(place, key, {"v": "old", "active": "1", "keys": {"1": {}}})
