@@ -6,8 +6,8 @@ To the user ``"alice"`` belong
 - every record whose ``owner`` is alice;
 - outside of users' namespaces: documents whose ``user_id`` is alice, or that are stored under
   ``id="alice"`` and say nothing else; LangGraph's items with alice as a label of their namespace,
-  after "users" or at the place that the caller names; LangGraph's threads with ``user_id`` alice
-  in the metadata of a checkpoint;
+  after "users", at the place that the caller names, or at any, if no other user is a label there;
+  LangGraph's threads with ``user_id`` alice in the metadata of a checkpoint;
 - what relations declared ``on_delete="cascade"`` lead to from there;
 - the links of all these.
 """
@@ -74,9 +74,14 @@ class Belongings:
         user: str,
         serde: SerializerProtocol | None = None,
         label: int | None = None,
+        *,
+        guess: bool = True,
     ) -> None:
         self._store = store
         self._label = label
+        self._guess = guess
+        scopes = store.namespaces(("users",), expired=True)
+        self._known = {name[1] for name in scopes if len(name) > 1}
         self._documents = documents
         self._user = user
         self._key = document_key(user)
@@ -152,13 +157,15 @@ class Belongings:
             return labels[1] == self._user
         if self._label is not None:
             return labels[self._label : self._label + 1 or None] == [self._user]
-        if self._user in labels:
+        if self._user not in labels or not self._guess:
+            return False
+        if self._known & set(labels) - {self._user}:
             raise InvalidInput(
-                f"LangGraph's items have {self._user!r} as a label of their namespace, and that "
-                "may be their user or not; say with label= at which place (0: the first, -1: the "
-                "last) such namespaces have the user"
+                f"LangGraph's items have {self._user!r} and another user as labels of their "
+                "namespace; say with label= at which place (0: the first, -1: the last) such "
+                "namespaces have the user"
             )
-        return False
+        return True
 
     def _find_threads(self, serde: SerializerProtocol | None) -> set[str]:
         """The labels of the threads outside of users' namespaces that are this user's."""
@@ -267,9 +274,11 @@ def export(
     path: str | os.PathLike[str] | None = None,
     serde: SerializerProtocol | None = None,
     label: int | None = None,
+    *,
+    guess: bool = True,
 ) -> dict[str, Any]:
     """Everything that belongs to a user, by kind; also written to a file, if one is named."""
-    theirs = Belongings(raw, documents, user, serde, label)
+    theirs = Belongings(raw, documents, user, serde, label, guess=guess)
     told: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
