@@ -46,6 +46,7 @@ def test_every_access_has_an_entry(audited: Memory, tmp_path: Path) -> None:
         ("alice", "append", "done"),
         ("alice", "read", "1 found"),
         ("alice", "delete", "done"),
+        ("alice", "backup", "begun"),
         ("alice", "backup", "done"),
     ]
     put, read, find, *_ = audited.audit.entries()
