@@ -119,7 +119,7 @@ def test_a_clock_that_is_set_back_or_forth_stops_nothing(
         assert memory.backups.run_due()
         assert memory.backups.run_due() is None
         # A lock from the other side of the step holds nobody up.
-        memory.backend.put(PLACE, "lock", {"until": clock() + timedelta(days=9)})
+        memory._layers.store.put(PLACE, "lock", {"until": clock() + timedelta(days=9)})
         clock.forward(25 * HOUR)
         assert memory.backups.run_due()
 
@@ -177,7 +177,7 @@ def test_processes_that_share_a_store_make_one_backup(
         planned(first, tmp_path)
         shared = memory_url == "memory://"
         others = [
-            Memory(first.backend) if shared else Memory(memory_url, clock=clock) for _ in range(4)
+            Memory(first._layers.store) if shared else Memory(memory_url, clock=clock) for _ in range(4)
         ]
         barrier = threading.Barrier(4)
         made: list[Made | None] = []
@@ -208,7 +208,7 @@ def test_processes_that_share_a_store_make_one_backup(
 
 def test_a_lock_ends_with_its_process(memory: Memory, clock: FakeClock, tmp_path: Path) -> None:
     planned(memory, tmp_path)
-    dead = Lease(memory.backend)
+    dead = Lease(memory._layers.store)
     assert dead.acquire()
     assert memory.backups.run_due() is None
     with pytest.raises(Conflict, match="another process"):

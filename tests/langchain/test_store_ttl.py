@@ -245,7 +245,9 @@ def test_async_calls_do_not_block_the_loop() -> None:
         release.set()  # had a call blocked the loop, we should not be here
         return await under_way
 
-    with Memory(Slow()) as memory:
+    release.set()
+    with Memory(Slow()) as memory:  # which reads its settings
+        release.clear()
         assert asyncio.run(main(memory.store()))[1] is None
         assert memory.store().get(USERS, "k") is not None
 
@@ -263,6 +265,7 @@ def test_gets_of_a_batch_are_one_read_and_its_writes_one_write(clock: FakeClock)
             return super().write(ops)
 
     with Memory(Counted(clock=clock)) as memory:
+        calls.clear()  # it has read its settings
         store = memory.store()
         store.batch([PutOp(USERS, str(n), {}, ttl=1) for n in range(3)])
         store.batch([GetOp(USERS, str(n)) for n in range(3)] + [PutOp(USERS, "x", {})])
