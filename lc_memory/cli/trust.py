@@ -124,6 +124,56 @@ def grant(
 
 
 @app.command()
+def group(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="None: show all.")] = None,
+    add: Annotated[list[str] | None, typer.Option("--add", help="A new member.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", help="No member now.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="End the group, with its grants.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show groups and their members, or change one (with access control on)."""
+    with opened(url) as memory:
+        access = memory.access
+        if name is not None and end:
+            access.remove_group(name)
+        elif name is not None and (add or remove):
+            access.add_to_group(name, *(add or ()))
+            access.remove_from_group(name, *(remove or ()))
+        found = access.groups()
+    if name is not None and name not in found and not end:
+        raise NotFound(f"there is no group {name!r}; --add makes one")
+    shown = {name: found[name]} if name in found else {} if end else found
+    if as_json:
+        printed(shown)
+    else:
+        show(("group", "members"), [(one, ", ".join(users)) for one, users in shown.items()])
+
+
+@app.command()
+def role(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="None: show all.")] = None,
+    rights: Annotated[
+        str | None, typer.Argument(metavar="RIGHTS", help="What it is from now on: read,write")
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the roles, or define one (with access control on)."""
+    with opened(url) as memory:
+        if name is not None and rights is not None:
+            memory.access.define_role(name, rights.split(","))
+        found = memory.access.roles()
+    if name is not None and name not in found:
+        raise NotFound(f"there is no role {name!r}")
+    shown = found if name is None else {name: found[name]}
+    if as_json:
+        printed(shown)
+    else:
+        show(("role", "rights"), [(one, ", ".join(listed)) for one, listed in shown.items()])
+
+
+@app.command()
 def audit(
     user: Annotated[str | None, typer.Option("--user", help="What this user did.")] = None,
     action: Annotated[str | None, typer.Option("--action", help="put, read, denied ...")] = None,

@@ -19,6 +19,7 @@ from lc_memory.cli.running import (
     shown,
 )
 from lc_memory.cli.tables import show
+from lc_memory.errors import InvalidInput
 from lc_memory.records import Query
 from lc_memory.sessions import users
 
@@ -72,9 +73,21 @@ def check(
         raise typer.Exit(ERROR)
 
 
+_STEPS = ("run", "finish", "confirm", "rollback")
+
+
 @app.command()
 def migrate(
-    target: Annotated[str, typer.Argument(metavar="URL", help="The store to copy to.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The store to copy from.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="DST", help="The store to copy to; else SRC is it.")
+    ] = None,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            "--live", metavar="STEP", help="While others write: run, finish, confirm or rollback."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     merge: Annotated[
         bool, typer.Option("--merge", help="Allow a target that holds records.")
@@ -85,9 +98,23 @@ def migrate(
 ) -> None:
     """Copy everything to another store, and verify it.
 
-    A copy that was interrupted goes on where it was.
+    A copy that was interrupted goes on where it was. With --live others may go on writing: run
+    copies and follows them, finish (once they have stopped) compares everything, confirm ends it,
+    rollback undoes it.
     """
-    with opened(url, user) as memory:
+    if target is None:
+        source, target = url or "", source
+    if live is not None and live not in _STEPS:
+        raise InvalidInput(f"--live: one of {', '.join(_STEPS)}")
+    with opened(source or None, user) as memory:
+        if live is not None:
+            with memory.migrate_to(target) as move:
+                result = getattr(move, live)()
+            count = getattr(result, "records", result)
+            printed({"step": live, "records": count}) if as_json else say(
+                f"{live}: done" + ("" if count is None else f" ({count} records)")
+            )
+            return
         done = memory.copy_to(target, dry_run=dry_run, merge=merge)
     if as_json:
         fields: dict[str, Any] = {"records": done.records, "bytes": done.bytes}

@@ -414,3 +414,36 @@ def test_what_is_kept_of_a_user_is_exported_and_forgotten(
     assert b"lives in Oslo" not in (tmp_path / "m.db").read_bytes()
     assert run("forget", "ada", "--yes")[0] == 3
     assert run("get", "notes")[0] == 0
+
+
+def test_a_memory_in_use_moves_step_by_step(run: Run, url: str, tmp_path: Path) -> None:
+    run("put", "notes", '[{"id": 1}, {"id": 2}]')
+    target = f"json:///{tmp_path}/moved.json"
+    assert run("migrate", url, target, "--live", "finish")[0] == 1  # nothing has begun
+    assert run("migrate", url, target, "--live", "run")[0] == 0
+    run("put", "notes", '{"id": 3}')
+    code, out, _ = run("migrate", url, target, "--live", "finish", "--json")
+    assert (code, json.loads(out)) == (0, {"step": "finish", "records": 3})
+    assert run("migrate", url, target, "--live", "confirm")[0] == 0
+    assert json.loads(run("stats", "--url", target, "--json")[1])["records"] == 3
+    assert run("migrate", url, target, "--live", "dance")[0] == 2
+
+
+def test_groups_and_roles_are_managed(run: Run, url: str) -> None:
+    with Memory(url, access_control=True) as memory:
+        memory.as_user("ada").store_memory("notes", {"id": "1"})
+    root = ("--as", "root", "--admin")
+    assert run("group", "tutors", "--add", "bob")[0] == 4  # without the right
+    assert run(*root, "group", "tutors", "--add", "bob", "--add", "eve")[0] == 0
+    assert run(*root, "group", "tutors", "--remove", "eve")[0] == 0
+    assert json.loads(run(*root, "group", "--json")[1]) == {"tutors": ["bob"]}
+    assert run(*root, "role", "corrector", "read,write")[0] == 0
+    assert json.loads(run(*root, "role", "corrector", "--json")[1]) == {
+        "corrector": ["read", "write"]
+    }
+    assert run(*root, "grant", "group:tutors", "corrector", "--on", "users/ada")[0] == 0
+    with Memory(url) as memory:
+        assert memory.as_user("bob").as_user("ada").search_memory("notes")
+    assert run(*root, "group", "tutors", "--end")[0] == 0
+    assert run(*root, "group", "tutors")[0] == 3
+    assert run(*root, "role", "nobody")[0] == 3

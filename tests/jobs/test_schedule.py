@@ -177,7 +177,8 @@ def test_processes_that_share_a_store_make_one_backup(
         planned(first, tmp_path)
         shared = memory_url == "memory://"
         others = [
-            Memory(first._layers.store) if shared else Memory(memory_url, clock=clock) for _ in range(4)
+            Memory(first._layers.store) if shared else Memory(memory_url, clock=clock)
+            for _ in range(4)
         ]
         barrier = threading.Barrier(4)
         made: list[Made | None] = []
