@@ -124,12 +124,12 @@ def main() -> None:
     with console.status("") as status:
         for case in CASES:
             rounds = 7 if options.quick else 41
-            results += measure(case, rounds, 0.005, lambda text: status.update(str(text)))
+            results += measure(case, rounds, 0.005, 5.0, lambda text: status.update(str(text)))
     console.print(report.rich_table(results))
     if options.write:
         before, _, rest = README.read_text().partition(START)
         _, _, after = rest.partition(END)
-        table = report.markdown(results, report.machine())
+        table = report.markdown(results, report.machine("sqlite"))
         README.write_text(f"{before}{START}\n{table}\n{END}{after}")
 
 
