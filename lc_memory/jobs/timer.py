@@ -49,6 +49,10 @@ class Timer:
     def stop(self) -> None:
         """End the thread, and wait for the backup under way."""
         self._stopped = True
+        # Stopped in the middle of starting a job, APScheduler would not find that job again: it
+        # is paused first, and asked something that it answers when the job was started.
+        self._scheduler.pause()
+        self._scheduler.get_jobs()
         # Waiting itself, it would hold a lock that planning the next backup needs.
         self._scheduler.shutdown(wait=False)
         with self._running:
