@@ -289,6 +289,11 @@ class Keyring:
         self.store.update(KEYS, name, change)
         return gone
 
+    def fits(self, setting: Value) -> bool:
+        """Whether one of the master keys at hand is that of a store with this setting."""
+        names = {name_of_key(key_bytes(source, setting["salt"])) for source in self._sources}
+        return setting.get("master") in names | set(self._masters)
+
     def reload(self) -> None:
         """Forget what is at hand: the keys in the store have changed (a backup was restored)."""
         fresh = Keyring(self.store, [self._masters[self._first], *self._sources])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lc_memory.errors import BackupError, CorruptStore
+from lc_memory.errors import BackupError, CorruptStore, WrongKey
 from lc_memory.keys import Keyring, _name
 from lc_memory.layers.encrypted import Encrypted
 from lc_memory.records import Id, Namespace, Query, Record
@@ -39,6 +39,15 @@ class Admission:
         if stack is not None and stack.keyring is not None:
             self._keys = _Keys(stack.keyring, brought or ())
             self._sealed = Encrypted(stack.store, self._keys)
+
+    def check_master(self, setting: Record) -> None:
+        """Raise WrongKey for the encryption of a memory whose master key is not at hand."""
+        keyring = self._stack and self._stack.keyring
+        if keyring and not keyring.fits(setting.value):
+            raise WrongKey(
+                "the backup is of a memory with another master key; nothing was restored. Open "
+                "this one with that key: encryption_key=[its key, this one's]"
+            )
 
     def taken(self, key: Record) -> Record:
         """A record of data keys, wrapped by the holding master key. Raises WrongKey if theirs is

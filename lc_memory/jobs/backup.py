@@ -163,6 +163,8 @@ def restore(
                         continue
                     else:
                         admitted.check(record)
+                    if record.id == _SETTING:
+                        admitted.check_master(record)
                     restored += 1
                     lost.pop(record.id, None)
                     yield record

@@ -20,7 +20,7 @@ from lc_memory import (
     Query,
     WrongKey,
 )
-from lc_memory.keys import KEYS
+from lc_memory.keys import KEYS, generate_key
 from tests.jobs.test_rights import guarded
 
 KEY, NEW = b"k" * 32, b"n" * 32
@@ -211,3 +211,19 @@ def test_a_part_deletes_nothing_that_a_relation_forbids_to_delete(tmp_path: Path
         assert len(memory.links(a)) == 1
         memory.restore_data(path)
         assert memory.search_memory("tasks") == [{"id": "a"}]
+
+
+def test_a_backup_under_another_master_key_changes_nothing(tmp_path: Path) -> None:
+    mine, other = generate_key(), generate_key()
+    with Memory(f"sqlite:///{tmp_path}/a.db", encryption_key=other) as memory:
+        memory.store_memory("notes", {"id": "1", "text": "theirs"})
+        memory.backup_data(tmp_path / "b.jsonl")
+    with Memory(f"sqlite:///{tmp_path}/m.db", encryption_key=mine) as memory:
+        memory.store_memory("notes", {"id": "1", "text": "mine"})
+        before = list(memory._layers.store.records())
+        with pytest.raises(WrongKey, match="nothing was restored"):
+            memory.restore_data(tmp_path / "b.jsonl")
+        assert list(memory._layers.store.records()) == before
+    with Memory(f"sqlite:///{tmp_path}/n.db", encryption_key=[other, mine]) as memory:
+        memory.restore_data(tmp_path / "b.jsonl")
+        assert memory.retrieve_memory("notes") == {"id": "1", "text": "theirs"}
