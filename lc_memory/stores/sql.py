@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +42,7 @@ from lc_memory.stores.sql_batch import (
     under,
 )
 from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
-from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
+from lc_memory.stores.sql_filters import ODD_KEY, Ranges, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
 _WALKED: Final = (
@@ -52,6 +53,9 @@ _WALKED: Final = (
 if TYPE_CHECKING:
     from lc_memory.search.asking import Progress
     from lc_memory.stores.sql_words import SQLKeywords
+
+#: From so many entries on, an index's range is not sorted before the nearest records were tried.
+_CROWD: Final = 1_000
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
@@ -141,9 +145,12 @@ class SQLStore(Store):
         assert query.limit is not None
         wanted = query.offset + query.limit + 1
         found: list[Record] = []
-        size = wanted
+        asked, size, seen = query, wanted, 0
         while True:
-            rows = self._select(query, after, size, 0, walk)
+            rows = self._select(asked, after, size, 0, walk, most=None if seen else _CROWD)
+            if not (rows or seen) and self._crowded(query):
+                asked = replace(query, filter=None)  # the page may well be full soon
+                rows = self._select(asked, after, size, 0)
             records = [row.record() for row in rows]
             node = query.node
             found += [r for r in records if node is None or node.matches(r.value)]
@@ -152,7 +159,17 @@ class SQLStore(Store):
             if len(rows) < size or len(found) >= wanted:
                 return found[:wanted]
             after = position(records[-1], query.sort)
-            size = min(size * 4, 5000)
+            size, seen = min(size * 4, 5000), seen + len(rows)
+            if asked is not query and seen + size > max(_CROWD // 4, wanted):
+                asked, size = query, wanted
+
+    def _crowded(self, query: Query) -> bool:
+        """Whether an index has too many entries in the range asked for to sort them first."""
+        entries = self._entries(query)
+        if entries is None:
+            return False
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {entries[0]} LIMIT {_CROWD}) AS crowd"
+        return bool(self._db.select(sql, entries[1])[0][0] == _CROWD)
 
     def _select(
         self,
@@ -161,8 +178,11 @@ class SQLStore(Store):
         limit: int | None,
         offset: int,
         walk: int | None = None,
+        *,
+        most: int | None = None,
     ) -> list[Row]:
-        source, conditions, parameters = self._candidates(query, walk)
+        """Candidates in their order; none, if an index has ``most`` of them in its range."""
+        source, conditions, parameters = self._candidates(query, walk, most)
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
         if order.attribute in ("created_at", "updated_at"):
@@ -196,43 +216,63 @@ class SQLStore(Store):
             if query.exact and index.covers(query.prefix)
         }
 
+    def _entries(self, query: Query) -> tuple[str, list[Any], Ranges] | None:
+        """Where an index holds all matches of the filter, if one does: a table and a condition,
+        and its parameters."""
+        usable = self._usable(query)
+        ranges = best_ranges(query.node, list(usable))
+        if ranges is None:
+            return None
+        condition, keys = ranges.condition("sort_key")
+        return (
+            f"lc_memory_fields WHERE index_id = ? AND namespace = ? AND {condition}",
+            [usable[ranges.path], write_namespace(query.prefix), *keys],
+            ranges,
+        )
+
     def _candidates(
-        self, query: Query, walk: int | None = None
+        self, query: Query, walk: int | None = None, most: int | None = None
     ) -> tuple[str, list[str], list[Any]]:
         """Where the candidates of a query come from: a source, conditions and parameters. With
         the index to ``walk``, its entries are ``f``, one for each record."""
         source = "lc_memory_records AS r"
-        condition, parameters = under(query.prefix, query.exact)
-        conditions = [condition]
-        usable = self._usable(query)
-        filtered = self._db.condition(query.node)
-        ranges = best_ranges(query.node, list(usable))
+        conditions: list[str] = []
+        parameters: list[Any] = []
+        told = False
+        entries = self._entries(query)
         # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
         if walk is not None:
             source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
             place = [walk, write_namespace(query.prefix)]
-            conditions[:0] = ["r.id = f.record_id", _WALKED]
-            parameters[:0] = [*place, *place, ODD_KEY]
-            if ranges is not None and ranges.path == query.sort.path and ranges.only:
+            conditions += ["r.id = f.record_id", _WALKED]
+            parameters += [*place, *place, ODD_KEY]
+            if entries is not None and entries[2].path == query.sort.path and entries[2].only:
                 conditions.append("f.sort_key BETWEEN ? AND ?")
-                parameters += ranges.only
-        elif ranges is not None:
-            condition, keys = ranges.condition("sort_key")
-            keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
+                parameters += entries[2].only
+        elif entries is not None:
+            sql, keys, ranges = entries
             low, high = ranges.ranges[0]
             once = len(ranges.ranges) == 1 and low == high  # no record is there twice
+            if most is not None and ranges.cost > 2:
+                sql += (
+                    f" AND (SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {most}) AS c) < {most}"
+                )
+                keys = [*keys, *keys]
             source = (
-                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM lc_memory_fields "
-                f"WHERE index_id = ? AND namespace = ? AND {condition}) AS f "
+                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM {sql}) AS f "
                 "CROSS JOIN lc_memory_records AS r"
             )
-            conditions.insert(0, "r.id = f.record_id")
-            parameters[:0] = keys
-            if only_of(query.node, ranges.path):
-                filtered = None  # the index has said it all
+            conditions.append("r.id = f.record_id")
+            parameters += keys
+            told = only_of(query.node, ranges.path)  # the index has said it all
+        else:
+            condition, bounds = under(query.prefix, query.exact)
+            conditions.append(condition)
+            parameters += bounds
         if not query.expired:
             conditions.append("(r.expires_at IS NULL OR r.expires_at > ?)")
             parameters.append(self._clock.now())
+        filtered = None if told else self._db.condition(query.node)
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
