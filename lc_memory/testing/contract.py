@@ -415,7 +415,7 @@ class StoreContract(LayeringContract):
             assert [r.key for r in store.find(Query(("n",), filter)).records] == ["k"]
 
     def test_a_field_exists_whatever_it_holds(self, store: Store) -> None:
-        held: list[Any] = [{"a": v} for v in ([], [[]], {}, None, "", 0)]
+        held: list[Any] = [{"a": v} for v in list[Any](([], [[]], {}, None, "", 0))]
         held += [{"a": {"b": []}}, {"a": [{"b": []}]}, {"a": [{"b": None}]}, {}]
         store.write([Put(("n",), str(i), value) for i, value in enumerate(held)])
         for path, keys in (("a", "012345678"), ("a.b", "678")):
