@@ -50,6 +50,8 @@ class MySQL(ServerDatabase):
 
     def prepare(self, connection: Any) -> None:
         connection.autocommit(True)
+        if "MariaDB" in connection.get_server_info():  # MySQL has no RETURNING
+            self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
         with connection.cursor() as cursor:
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
             cursor.execute("SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")

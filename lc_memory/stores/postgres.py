@@ -41,6 +41,7 @@ class PostgreSQL(ServerDatabase):
     rewriting = "VACUUM FULL"
     integer = "bigint"
     again = MappingProxyType({"prepare": True})
+    upserting = ('ON CONFLICT (namespace, "key") DO UPDATE SET', "excluded.{}")
     one_moment = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement

@@ -154,20 +154,23 @@ class ServerDatabase(Database):
 
         return Singles(self, clock)
 
-    def run_alone(self, sql: str, parameters: Sequence[Any]) -> bool:
-        """Run one statement that commits by itself; whether it changed a row. False, too, if
-        another writer was in the way, or the connection does not look alive."""
+    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Run one statement that commits by itself. Gives the row that it returns, or an empty
+        one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
+        the connection does not look alive."""
 
-        def run(connection: Any) -> bool:
+        def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
-                return False  # an idle connection is told of its end, and of nothing else
+                return []  # an idle connection is told of its end, and of nothing else
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(marked(sql), parameters, **self.again)
-                    return bool(cursor.rowcount == 1)
+                    if cursor.rowcount != 1:
+                        return []
+                    return fetched(cursor) if cursor.description else [()]
             except self.error as error:
                 if self.collided(error):
-                    return False
+                    return []
                 if self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
                     raise self._unknown(error) from error
                 raise
@@ -180,6 +183,10 @@ class ServerDatabase(Database):
 
     #: How the driver is told that a statement comes again and again.
     again: Mapping[str, Any] = MappingProxyType({})
+
+    #: How an INSERT goes on where the record is there already, and what it calls a column of what
+    #: it was to insert. None if it could not give back what it then made of the row.
+    upserting: tuple[str, str] | None = None
 
     #: The type of whole numbers in a CAST.
     integer: str
