@@ -94,6 +94,13 @@ class MySQL(ServerDatabase):
             finally:
                 cursor.execute(f"SELECT release_lock({lock})")
 
+    def fetched(self, cursor: Any) -> list[Any]:
+        """The rows, names (which are kept as binary) decoded."""
+        rows = super().fetched(cursor)
+        if any(type(value) is bytes for value in (rows[0] if rows else ())):
+            return [tuple(v.decode() if type(v) is bytes else v for v in row) for row in rows]
+        return rows
+
     def collided(self, error: Exception) -> bool:
         return bool(error.args) and error.args[0] in _COLLISIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,6 +26,7 @@ from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack
 _LOCK: Final = 7_461_105_203
 
 #: How often a statement is run before the driver prepares it by itself.
+_SOON: Final = 5
 _NEVER: Final = 2**62
 
 #: Unique violation, serialization failure, deadlock.
@@ -55,9 +56,7 @@ class PostgreSQL(ServerDatabase):
 
     def prepare(self, connection: Any) -> None:
         connection.autocommit = True
-        # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
-        # driver does not notice: it never prepares one by itself, only where it is told to.
-        connection.prepare_threshold = _NEVER
+        connection.prepare_threshold = _SOON
         connection.execute(f"SET lock_timeout = {int(self.timeout * 1000)}")
         if self._durability == "normal":
             connection.execute("SET synchronous_commit = off")
@@ -75,9 +74,16 @@ class PostgreSQL(ServerDatabase):
     def socket_of(self, connection: Any) -> int:
         return int(connection.fileno())
 
-    def sending(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
-        pipeline: contextlib.AbstractContextManager[Any] = connection.pipeline()
-        return pipeline
+    @contextlib.contextmanager
+    def sending(self, connection: Any) -> Iterator[None]:
+        # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
+        # driver does not notice.
+        connection.prepare_threshold = _NEVER
+        try:
+            with connection.pipeline():
+                yield
+        finally:
+            connection.prepare_threshold = _SOON
 
     def create_tables(self, connection: Any) -> None:
         with connection.transaction():
