@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
-from pymysql.constants import CR, ER
+from pymysql import converters
+from pymysql.constants import CR, ER, FIELD_TYPE
 
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 from lc_memory.filters import Node
@@ -19,6 +20,20 @@ from lc_memory.stores.sql_filters import Sql
 
 _COLLISIONS: Final = (ER.LOCK_DEADLOCK, ER.DUP_ENTRY, ER.CHECKREAD)
 _ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+#: How values are read: names, which are kept as binary, as text.
+_DECODERS: Final = {
+    **converters.conversions,
+    FIELD_TYPE.VAR_STRING: _text,
+    FIELD_TYPE.STRING: _text,
+    FIELD_TYPE.BLOB: _text,
+    FIELD_TYPE.LONG_BLOB: _text,
+}
 
 
 class MySQL(ServerDatabase):
@@ -45,6 +60,7 @@ class MySQL(ServerDatabase):
             "mysql+pymysql",
             timeout,
             charset="utf8mb4",
+            conv=_DECODERS,
             connect_timeout=max(1, int(min(timeout, 10))),
         )
 
@@ -93,13 +109,6 @@ class MySQL(ServerDatabase):
                             raise
             finally:
                 cursor.execute(f"SELECT release_lock({lock})")
-
-    def fetched(self, cursor: Any) -> list[Any]:
-        """The rows, names (which are kept as binary) decoded."""
-        rows = super().fetched(cursor)
-        if any(type(value) is bytes for value in (rows[0] if rows else ())):
-            return [tuple(v.decode() if type(v) is bytes else v for v in row) for row in rows]
-        return rows
 
     def collided(self, error: Exception) -> bool:
         return bool(error.args) and error.args[0] in _COLLISIONS

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+import orjson
 import psycopg
 import sqlalchemy as sa
 
@@ -19,7 +21,7 @@ from lc_memory.records import Id
 from lc_memory.stores import schema
 from lc_memory.stores.database import check_durability
 from lc_memory.stores.names import write_namespace
-from lc_memory.stores.server import ServerDatabase
+from lc_memory.stores.server import ServerDatabase, ServerSession
 from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack, within_limits
 
 #: The advisory lock that writers share, and that declaring an index or migrating takes alone.
@@ -31,6 +33,26 @@ _NEVER: Final = 2**62
 
 #: Unique violation, serialization failure, deadlock.
 _COLLISIONS: Final = ("23505", "40001", "40P01")
+
+
+#: An INSERT of whole rows into the table of records.
+_INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \(([^)]+)\)) VALUES \([ ,?]+\)")
+_TEXTS: Final = ("namespace", '"key"', "value", "owner")
+
+
+class _Session(ServerSession):
+    """Sends many new records as one parameter: a message and a plan for each costs more."""
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        insert = _INSERT.fullmatch(sql)
+        if insert is None:
+            return super().run_many(sql, rows)
+        columns = insert[2].split(", ")
+        typed = ", ".join(f"{c} {'text' if c in _TEXTS else 'bigint'}" for c in columns)
+        source = f"json_to_recordset(?::json) AS t ({typed})"
+        names = [column.strip('"') for column in columns]
+        texts = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows]).decode()
+        self.run(f"{insert[1]} SELECT {insert[2]} FROM {source}", [texts])
 
 
 class PostgreSQL(ServerDatabase):
@@ -79,11 +101,24 @@ class PostgreSQL(ServerDatabase):
         # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
         # driver does not notice.
         connection.prepare_threshold = _NEVER
+        failure: BaseException | None = None
         try:
             with connection.pipeline():
-                yield
+                try:
+                    yield
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    failure = error
+            # or the driver would log that the pipeline then ended badly too
+        except psycopg.Error:
+            if failure is None:
+                raise
         finally:
             connection.prepare_threshold = _SOON
+        if failure is not None:
+            raise failure
+
+    def session(self, connection: Any, generation: Callable[[], int]) -> ServerSession:
+        return _Session(connection, generation)
 
     def create_tables(self, connection: Any) -> None:
         with connection.transaction():

@@ -31,23 +31,16 @@ RUSH: Final = 10
 
 
 class ServerSession(Session):
-    """A connection in a transaction. ``generation`` gives that of the indexes it began in, and
-    ``fetched`` the rows of a cursor."""
+    """A connection in a transaction. ``generation`` gives that of the indexes it began in."""
 
-    def __init__(
-        self,
-        connection: Any,
-        fetched: Callable[[Any], list[Any]],
-        generation: Callable[[], int] = lambda: 0,
-    ) -> None:
+    def __init__(self, connection: Any, generation: Callable[[], int] = lambda: 0) -> None:
         self.connection = connection
-        self.fetched = fetched
         self.generation = cache(generation)
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self.connection.cursor() as cursor:
             cursor.execute(marked(sql), parameters)
-            return self.fetched(cursor)
+            return list(cursor.fetchall())
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         with self.connection.cursor() as cursor:
@@ -99,9 +92,9 @@ class ServerDatabase(Database):
     def collided(self, error: Exception) -> bool:
         """Whether another writer was in the way, so that the work is to be done again."""
 
-    def fetched(self, cursor: Any) -> list[Any]:
-        """All rows that a cursor has left."""
-        return list(cursor.fetchall())
+    def session(self, connection: Any, generation: Callable[[], int]) -> ServerSession:
+        """A session over a connection in a transaction."""
+        return ServerSession(connection, generation)
 
     def explained(self, error: Exception) -> LCMemoryError:
         """The driver's error as one of ours."""
@@ -113,7 +106,7 @@ class ServerDatabase(Database):
         def read(connection: Any) -> list[Any]:
             with connection.cursor() as cursor:
                 cursor.execute(marked(sql), parameters)
-                return self.fetched(cursor)
+                return list(cursor.fetchall())
 
         return self._surviving(read)
 
@@ -136,7 +129,7 @@ class ServerDatabase(Database):
         try:
             for statement in self.one_moment:
                 _execute(raw, statement)
-            yield ServerSession(raw, self.fetched)
+            yield ServerSession(raw)
         except self.error as error:
             raise self.explained(error) from error
         finally:
@@ -179,7 +172,7 @@ class ServerDatabase(Database):
                     cursor.execute(marked(sql), parameters, **self.again)
                     if cursor.rowcount != 1:
                         return []
-                    return self.fetched(cursor) if cursor.description else [()]
+                    return list(cursor.fetchall()) if cursor.description else [()]
             except self.error as error:
                 if self.collided(error):
                     return []
@@ -218,7 +211,7 @@ class ServerDatabase(Database):
 
     def scrub(self) -> bool:
         def rewrite(connection: Any) -> bool:
-            session = ServerSession(connection, self.fetched)
+            session = ServerSession(connection)
             tables = session.select(
                 "SELECT table_name FROM information_schema.tables "
                 f"WHERE table_schema = {self.current_schema} AND table_name LIKE ?",
@@ -238,8 +231,7 @@ class ServerDatabase(Database):
         committing = False
         try:
             with self.sending(connection):
-                generation = self.begin(connection, alone)
-                result = work(ServerSession(connection, self.fetched, generation))
+                result = work(self.session(connection, self.begin(connection, alone)))
                 committing = True
                 _execute(connection, "COMMIT")
             return result
