@@ -1,8 +1,9 @@
 """The MongoDB store: records as documents of one collection (:mod:`mongo_documents`).
 
 An operation on one record is one write that names the version it has seen, and is tried again if
-another writer was faster. A batch over several records is a transaction, which needs a replica
-set. What becomes of a record is said by :mod:`lc_memory.rows`, as for every store.
+another writer was faster; a Put need not even look (:mod:`mongo_single`). A batch over several
+records is a transaction, which needs a replica set. What becomes of a record is said by
+:mod:`lc_memory.rows`, as for every store.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lc_memory.records import (
     Namespace,
     Op,
     Page,
+    Put,
     Query,
     Record,
     Restore,
@@ -38,6 +40,7 @@ from lc_memory.records import (
 )
 from lc_memory.rows import Row, Step, next_key, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
+from lc_memory.stores import mongo_single
 from lc_memory.stores.mongo_bulk import InSession, in_chunks, reading, replace_all
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
 from lc_memory.stores.mongo_documents import (
@@ -230,6 +233,10 @@ class MongoStore(Store):
 
     def _write_one(self, steps: Sequence[Step]) -> list[Record | None]:
         """Carry out steps that all concern one record."""
+        if len(steps) == 1 and isinstance(steps[0].op, Put):
+            record = mongo_single.put(self._records, steps[0], self._clock)
+            if record is not None:
+                return [record]
         for attempt in range(RETRIES):
             held = None
             if steps[0].key is None:

@@ -25,9 +25,10 @@ from lc_memory.testing import FakeClock, PropertyContract, StoreContract
 from lc_memory.values import MAX_DEPTH, decode, micros
 from tests.databases import Databases
 from tests.servers import MongoDB
+from tests.stores.single_puts import SinglePuts
 
 
-class TestMongo(StoreContract, PropertyContract):
+class TestMongo(StoreContract, PropertyContract, SinglePuts):
     """A fresh database for each test; the same one when it is opened again."""
 
     databases: Databases
