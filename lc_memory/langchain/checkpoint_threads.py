@@ -1,8 +1,11 @@
 """The checkpoints of threads in a store: writing and deleting them so that no part is lost.
 
 Parts are shared by the checkpoints of a thread. A write that relies on parts which are there, and
-a deletion that removes those nobody needs, must not overtake each other, in whatever process: both
-replace the thread's *head*, on the condition that it is still the one they knew.
+a deletion that removes those nobody needs, must not overtake each other, in whatever process. The
+thread's *head* keeps them apart. A write is refused unless the head is still the one it knew, and
+leaves it as it is. A deletion *closes* the head before it looks: those who knew it before are
+refused from then on. Who finds it closed opens it with its own write, and so refuses the deletion,
+which begins again; or else the deletion opens it. So nothing waits for a process that was killed.
 """
 
 from __future__ import annotations
@@ -18,7 +21,20 @@ from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
 from lc_memory.langchain.checkpoint_state import KINDS, Spot, State, label, place
 from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
-from lc_memory.records import ABSENT, Clear, Delete, Id, Namespace, Op, Order, Put, Query, Seen
+from lc_memory.records import (
+    ABSENT,
+    Clear,
+    Delete,
+    Expect,
+    Id,
+    Namespace,
+    Op,
+    Order,
+    Put,
+    Query,
+    Record,
+    Seen,
+)
 from lc_memory.store import RETRIES, Store
 
 LATEST: Final = Order("key", descending=True)
@@ -26,6 +42,7 @@ _THREADS: Final = 256  # remembered at once
 _STATES: Final = 16  # of each
 PAGE: Final = 50
 ATTEMPTS: Final = 3  # at what another one is deleting
+_CLOSED: Final = {"closed": True}  # a head; an open one is empty
 
 #: A value, and the thread that it belongs to.
 Place: TypeAlias = tuple[Spot, Reference]
@@ -148,13 +165,20 @@ class Threads:
             known.remember(found)
         return found
 
-    def write(self, spot: Spot, ops: Sequence[Op]) -> None:
-        """Write a batch unless somebody wrote or deleted parts since :meth:`begin`: Conflict."""
+    def write(self, spot: Spot, ops: Sequence[Op], *, closing: bool = False) -> None:
+        """Write a batch unless somebody deleted parts since :meth:`begin`: Conflict.
+
+        With ``closing`` no other batch is written after it without this one's head being seen.
+        """
         known = self.thread(spot)
         with known.lock:
-            head = Put(*spot.head, {}, replacing=self.begin(spot, known))
+            head = self.begin(spot, known)
             try:
-                known.head = self.store.write([*ops, head])[-1]
+                if isinstance(head, Record) and not (head.value or closing):
+                    self.store.write([*ops, Expect(*spot.head, head)])
+                else:
+                    put = Put(*spot.head, _CLOSED if closing else {}, replacing=head)
+                    known.head = self.store.write([*ops, put])[-1]
             except BaseException:
                 known.forget()
                 raise
@@ -168,8 +192,10 @@ class Threads:
         with known.lock:
             for attempt in range(RETRIES):
                 known.forget()
-                self.begin(spot, known)
+                head = self.begin(spot, known)
                 try:
+                    if isinstance(head, Record) and not head.value:
+                        self.write(spot, [], closing=True)
                     ops = self._deletion(spot, choose, codec, sweep)
                     if ops:
                         self.write(spot, ops)

@@ -38,7 +38,7 @@ from lc_memory.langchain.checkpoint_values import (
     pack,
     parts_of,
 )
-from lc_memory.records import ABSENT, Namespace, Query, Record, Seen, check_namespace
+from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
 
 
@@ -125,10 +125,12 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     alone = True
                     continue
                 state = State(spot, checkpoint["id"], parent, *dumped, values)
-                ops = [state.put(codec, name), *parts.puts(spot.parts)]
+                ops: list[Op] = [state.put(codec, name), *parts.puts(spot.parts)]
                 try:
                     if any(map(in_parts, state.references)):
-                        self._threads.write(spot, ops)
+                        # A backup may have been restored that knows nothing of them.
+                        there = [Expect(*one.place) for one in before]
+                        self._threads.write(spot, [*there, *ops], closing=self.keep is not None)
                     else:
                         self._store.write(ops)
                 except Conflict:
