@@ -31,9 +31,9 @@ _PLAIN: Final = (
     | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
-#: A message as bytes; and in a list, where what it holds stands among the other items.
 _MESSAGE: Final = "message"
-_FIELDS: Final = "fields"
+#: In a list a message is its name, fields and extra fields; other items are a kind and bytes.
+_FIELDS: Final = 3
 #: The message types by name, each with the names of its fields.
 _MESSAGES: Final = {
     kind.__name__: (kind, frozenset(kind.model_fields))
@@ -106,25 +106,21 @@ class Codec:
 
     def dump_all(self, items: Sequence[Any]) -> bytes:
         """The items of a list, together. The same items always give the same bytes."""
-        held = [self._item(item) for item in items]
+        fields = _fields_of if self._known else _none
+        held = [fields(item) or self.dump(item) for item in items]
         try:
             return ormsgpack.packb(held, option=_PLAIN)
         except ormsgpack.MsgpackEncodeError:  # a message whose fields are not all plain data
-            return frame([self._plain_item(item) for item in items])
+            return frame([self._plain(item, it) for item, it in zip(items, held, strict=True)])
 
     def load_all(self, data: bytes) -> list[Any]:
         """The inverse of :meth:`dump_all`."""
         return [
-            _message_of(*held) if kind == _FIELDS and self._known else self.load((kind, held))
-            for kind, held in unframe(data)
+            _message_of(*held) if len(held) == _FIELDS else self.load((held[0], held[1]))
+            for held in unframe(data)
         ]
 
-    def _item(self, item: Any) -> tuple[str, Any]:
-        fields = _fields_of(item) if self._known else None
-        return self.dump(item) if fields is None else (_FIELDS, fields)
-
-    def _plain_item(self, item: Any) -> tuple[str, Any]:
-        held = self._item(item)
+    def _plain(self, item: Any, held: Any) -> Any:
         try:
             ormsgpack.packb(held, option=_PLAIN)
         except ormsgpack.MsgpackEncodeError:
@@ -215,6 +211,10 @@ def _fields_of(value: Any) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     if len(fields) != named[1] or value.__pydantic_private__:
         return None
     return named[0], fields, value.__pydantic_extra__ or {}
+
+
+def _none(value: Any) -> None:
+    """No item is written as its fields."""
 
 
 def _message_of(name: str, fields: dict[str, Any], extra: dict[str, Any]) -> BaseMessage:

@@ -166,7 +166,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """The parts to be added, and where the values of the channels are kept."""
         fetched = self._threads.older(places(before), codec)
         there = {n for state in before for ref in state.references for n in parts_of(ref, fetched)}
-        parts = Parts(codec, self._threads.key(codec), there)
+        kept = self._threads.shelf.at_hand(there)
+        parts = Parts(codec, self._threads.key(codec), there, kept)
         same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
         values: dict[str, tuple[Any, Reference]] = {}
         given = checkpoint["channel_values"]

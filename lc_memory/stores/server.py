@@ -157,6 +157,9 @@ class ServerDatabase(Database):
     def run_alone(self, sql: str, parameters: Sequence[Any]) -> bool:
         """Run one statement that commits by itself; whether it changed a row. False, too, if
         another writer was in the way, or the connection does not look alive."""
+        return self.insert(sql, parameters, 1)
+
+    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
 
         def run(connection: Any) -> bool:
             if _has_news(self.socket_of(connection)):
@@ -164,7 +167,7 @@ class ServerDatabase(Database):
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(marked(sql), parameters, **self.again)
-                    return bool(cursor.rowcount == 1)
+                    return bool(cursor.rowcount == count)
             except self.error as error:
                 if self.collided(error):
                     return False

@@ -82,6 +82,7 @@ class SQLStore(Store):
         self._indexes: dict[Index, int] = {}
         self._generation = -1
         self._singles = self._db.singles(self._clock)
+        self._guarded = self._db.guarded(self._clock)
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
         try:
             self._db.migrate()
@@ -292,6 +293,10 @@ class SQLStore(Store):
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Commit the batches together; each is all or nothing by itself."""
         if len(batches) == 1:
+            if self._guarded and len(batches[0]) > 1:
+                guarded = self._guarded.write(batches[0])
+                if guarded is not None:
+                    return [guarded]
             if self._singles and len(batches[0]) == 1 and self._generation >= 0:
                 written = self._singles.write(batches[0][0], self._indexes, self._generation)
                 if written is not None:

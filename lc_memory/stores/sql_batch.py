@@ -71,7 +71,7 @@ class Batch:
 
     def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
         """Carry out the steps in order, and write what becomes of the rows."""
-        if self._database.tells_duplicates and _all_creating(steps):
+        if self._database.tells_duplicates and all_creating(steps):
             results = self._all_new(steps, tick, now)
             if results is not None:
                 return results
@@ -187,7 +187,7 @@ class Batch:
             self._session.run_many(sql, rows)
 
 
-def _all_creating(steps: Sequence[Step]) -> bool:
+def all_creating(steps: Sequence[Step]) -> bool:
     """Whether all of them mean the same where nothing is stored yet: a new record; but for those
     that expect others to be there."""
     puts = [step for step in steps if type(step.op) is not Expect]
