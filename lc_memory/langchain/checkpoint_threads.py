@@ -41,6 +41,7 @@ LATEST: Final = Order("key", descending=True)
 _THREADS: Final = 256  # remembered at once
 _STATES: Final = 16  # of each
 PAGE: Final = 50
+_WRITES: Final = 4
 ATTEMPTS: Final = 3  # at what another one is deleting
 _CLOSED: Final = {"closed": True}  # a head; an open one is empty
 
@@ -107,11 +108,21 @@ class Threads:
         prefix = (*self.root, "states") if spot is None else spot.states[:-1]
         return self.store.namespaces(prefix)
 
-    def latest(self, spot: Spot, codec: Codec) -> State | None:
-        """The state of the greatest id."""
+    def latest(self, spot: Spot, codec: Codec) -> tuple[State, list[Record] | None] | None:
+        """The state of the greatest id; with the records of its writes, if that takes no longer."""
         query = Query(spot.states, exact=True, order=LATEST, limit=1)
-        found = self.store.find(query).records
-        return State.of(found[0], codec) if found else None
+        if not self.store.capabilities.joined:
+            found = self.store.find(query).records
+            return (State.of(found[0], codec), None) if found else None
+        # Of the writes of all checkpoints, the latest ones: seldom are there more.
+        among = Query(spot.writes("")[:-1], order=LATEST, limit=_WRITES)
+        states, written = self.store.find_many([query, among])
+        if not states.records:
+            return None
+        state = State.of(states.records[0], codec)
+        theirs = [r for r in written.records if r.namespace[-1] == state.id]
+        whole = written.cursor is None or written.records[-1].namespace[-1] < state.id
+        return state, theirs if whole else None
 
     def state(self, spot: Spot, id: str, codec: Codec) -> State | None:
         record = self.store.get(spot.states, id)

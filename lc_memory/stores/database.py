@@ -50,6 +50,9 @@ class Database(ABC):
     tells_duplicates = False
     duplicate: type[Exception] = Exception
 
+    #: Whether each statement is a message to a server, for whose answer one waits.
+    distant = False
+
     engine: sa.Engine
 
     @abstractmethod

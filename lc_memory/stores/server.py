@@ -54,6 +54,8 @@ class ServerDatabase(Database):
     """A pool of connections to one server. Every connection is in autocommit mode, and
     transactions are begun by hand: a read is one message."""
 
+    distant = True
+
     #: The driver's base class of errors.
     error: type[Exception]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,6 +82,7 @@ class SQLStore(Store):
         self._clock = Clock(clock)
         self._indexes: dict[Index, int] = {}
         self._generation = -1
+        self.capabilities = replace(self.capabilities, joined=self._db.distant)
         self._singles = self._db.singles(self._clock)
         self._guarded = self._db.guarded(self._clock)
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
@@ -111,9 +113,23 @@ class SQLStore(Store):
             matches = [record for record in records if query.node.matches(record.value)]
             return Page(matches[query.offset :])
         limit = None if query.limit is None else query.limit + 1
-        rows = self._select(query, after, limit, query.offset)
-        records = [row.record() for row in rows[: query.limit]]
-        return page_before_more(records, query) if len(rows) > len(records) else Page(records)
+        return _page(self._select(query, after, limit, query.offset), query)
+
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        if not (self._db.distant and queries and all(map(_is_plain, queries))):
+            return super().find_many(queries)
+        parts, parameters = [], list[Any]()
+        for part, query in enumerate(queries):
+            limit = None if query.limit is None else query.limit + 1
+            sql, bound = self._statement(query, None, limit, query.offset)
+            parts.append(f"SELECT {part} AS part, q{part}.* FROM ({sql}) AS q{part}")
+            parameters += bound
+        found: list[list[Row]] = [[] for _ in queries]
+        for part, *columns in self._db.select(" UNION ALL ".join(parts), parameters):
+            found[part].append(row_of(columns))
+        for rows, query in zip(found, queries, strict=True):
+            rows.sort(key=lambda row: row[:2], reverse=query.sort.descending)
+        return [_page(rows, query) for rows, query in zip(found, queries, strict=True)]
 
     def _sorted(self, query: Query) -> Page:
         """By a field: Python sorts all candidates."""
@@ -163,6 +179,17 @@ class SQLStore(Store):
         offset: int,
         walk: int | None = None,
     ) -> list[Row]:
+        sql, parameters = self._statement(query, after, limit, offset, walk)
+        return [row_of(found) for found in self._db.select(sql, parameters)]
+
+    def _statement(
+        self,
+        query: Query,
+        after: Position | None,
+        limit: int | None,
+        offset: int,
+        walk: int | None = None,
+    ) -> tuple[str, list[Any]]:
         source, conditions, parameters = self._candidates(query, walk)
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
@@ -187,7 +214,7 @@ class SQLStore(Store):
         if limit is not None or offset:
             sql += " LIMIT ? OFFSET ?"
             parameters += [_ALL if limit is None else limit, offset]
-        return [row_of(found) for found in self._db.select(sql, parameters)]
+        return sql, parameters
 
     def _usable(self, query: Query) -> dict[tuple[str, ...], int]:
         """The numbers of the indexes that hold all of the query's records, by path."""
@@ -205,9 +232,9 @@ class SQLStore(Store):
         source = "lc_memory_records AS r"
         condition, parameters = under(query.prefix, query.exact)
         conditions = [condition]
-        usable = self._usable(query)
-        filtered = self._db.condition(query.node)
-        ranges = best_ranges(query.node, list(usable))
+        usable = {} if query.node is None else self._usable(query)
+        filtered = None if query.node is None else self._db.condition(query.node)
+        ranges = best_ranges(query.node, list(usable)) if usable else None
         # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
         if walk is not None:
             source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
@@ -440,6 +467,17 @@ class SQLStore(Store):
             self._indexes = _stored_indexes(session.select)
             self._generation = generation
         return self._indexes
+
+
+def _is_plain(query: Query) -> bool:
+    """Whether one statement answers it, and Python decides nothing but the order."""
+    return query.node is None and query.cursor is None and query.sort.attribute == "key"
+
+
+def _page(rows: Sequence[Row], query: Query) -> Page:
+    """The page of rows of which the last, past the limit, tells that there are more."""
+    records = [row.record() for row in rows[: query.limit]]
+    return page_before_more(records, query) if len(rows) > len(records) else Page(records)
 
 
 def _beyond(
