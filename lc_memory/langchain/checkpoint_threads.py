@@ -53,7 +53,7 @@ Choice: TypeAlias = Callable[[Sequence[State]], Iterable[State]]
 
 
 @dataclass(slots=True)
-class _Thread:
+class Known:
     """What is remembered of a thread: it holds for as long as the head is the one stored."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -77,7 +77,7 @@ class Threads:
         self.store = store
         self.root = root
         self.shelf = Shelf(store)
-        self._known: OrderedDict[Id, _Thread] = OrderedDict()
+        self._known: OrderedDict[Id, Known] = OrderedDict()
         self._lock = threading.Lock()
         self._secret: Id = (*root, "keys"), "parts"
         self._key: bytes | None = None
@@ -152,28 +152,29 @@ class Threads:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def thread(self, spot: Spot) -> _Thread:
+    def thread(self, spot: Spot) -> Known:
         with self._lock:
             head = spot.head
-            known = self._known.get(head) or self._known.setdefault(head, _Thread())
+            known = self._known.get(head) or self._known.setdefault(head, Known())
             self._known.move_to_end(head)
             if len(self._known) > _THREADS:
                 self._known.popitem(last=False)
         return known
 
-    def begin(self, spot: Spot, known: _Thread) -> Seen:
+    def begin(self, spot: Spot, known: Known) -> Seen:
         """The thread's head; what is read after it holds if the head is still there later."""
         if known.head is None:
             known.states.clear()
             known.head = self.store.get(*spot.head) or ABSENT
         return known.head
 
-    def recall(self, spot: Spot, id: str, codec: Codec) -> State | None:
-        """A state, as it is remembered since :meth:`begin`, or else read."""
-        known = self.thread(spot)
-        found = known.states.get((spot.states, id)) or self.state(spot, id, codec)
-        if found is not None:
-            known.remember(found)
+    def recall(self, known: Known, spot: Spot, id: str, codec: Codec) -> State | None:
+        """A state of the thread, as it is remembered since :meth:`begin`, or else read."""
+        found = known.states.get((spot.states, id))
+        if found is None:
+            found = self.state(spot, id, codec)
+            if found is not None:
+                known.remember(found)
         return found
 
     def write(self, spot: Spot, ops: Sequence[Op], *, closing: bool = False) -> None:

@@ -40,28 +40,36 @@ class Guarded:
 
     def write(self, steps: Sequence[Step]) -> list[Record | None] | None:
         """Carry out the batch; None if it is a transaction's to do."""
-        conditions = [(step, step.op.seen) for step in steps if isinstance(step.op, Expect)]
-        if not 0 < len(conditions) < len(steps) <= _MOST or not all_creating(steps):
+        expecting = sum(type(step.op) is Expect for step in steps)
+        if not 0 < expecting < len(steps) <= _MOST or not all_creating(steps):
             return None
-        puts = [step for step in steps if not isinstance(step.op, Expect)]
         generation, indexes = self._known or self._read_indexes()
-        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in puts):
+        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
             return None
-        tick, now = self._clock.ticks(len(puts)), self._clock.now()
-        made = {step.id: settle(step, None, tick + at, now) for at, step in enumerate(puts)}
-        rows = [row for row, _ in made.values() if row is not None]
+        tick, now = self._clock.ticks(len(steps)), self._clock.now()
+        rows: list[tuple[Any, ...]] = []
+        conditions: list[bool] = []  # whether it says of which version a record must be
         bounds: list[Any] = [generation]
-        for step, seen in conditions:
-            bounds += [write_namespace(step.namespace), step.key, now]
-            if isinstance(seen, Record):
-                bounds += [seen.version, values.micros(seen.created_at)]
-        source, new = self._database.table_of([(write_namespace(row[0]), *row[1:]) for row in rows])
-        kinds = tuple(isinstance(seen, Record) for _, seen in conditions)
-        sql = _statement(source, kinds, self._database.holding)
-        if not self._database.insert(sql, [*new, *bounds], len(rows)):
-            self._known = None
-            return None
-        return [made[step.id][1] if step.id in made else None for step in steps]
+        results: list[Record | None] = []
+        for at, step in enumerate(steps):
+            record = None
+            if isinstance(step.op, Expect):
+                seen = step.op.seen
+                bounds += write_namespace(step.namespace), step.key, now
+                if isinstance(seen, Record):
+                    bounds += seen.version, values.micros(seen.created_at)
+                conditions.append(isinstance(seen, Record))
+            else:
+                row, record = settle(step, None, tick + at, now)
+                assert row is not None
+                rows.append((write_namespace(row[0]), *row[1:]))
+            results.append(record)
+        source, new = self._database.table_of(rows)
+        sql = _statement(source, tuple(conditions), self._database.holding)
+        if self._database.insert(sql, [*new, *bounds], len(rows)):
+            return results
+        self._known = None
+        return None
 
     def _read_indexes(self) -> tuple[int, dict[Index, int]]:
         found = self._database.select(
@@ -81,8 +89,7 @@ class Guarded:
 
 @lru_cache(maxsize=256)
 def _statement(source: str, conditions: tuple[bool, ...], holding: str) -> str:
-    """What inserts the rows of a source; a condition says of which version the record must be,
-    or only that it is there."""
+    """What inserts the rows of a source, if the conditions hold."""
     guards = "".join(f" AND EXISTS ({_SEEN if seen else _THERE}{holding})" for seen in conditions)
     return (
         f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT w.* FROM {source} AS w "
