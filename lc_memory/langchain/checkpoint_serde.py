@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import ormsgpack
 from langchain_core import messages
@@ -213,14 +213,16 @@ def _fields_of(value: Any) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     return named[0], fields, value.__pydantic_extra__ or {}
 
 
+def _no_message(name: str) -> NoReturn:
+    raise CorruptStore(f"a checkpoint holds a message of type {name!r}, which is none")
+
+
 def _none(value: Any) -> None:
     """No item is written as its fields."""
 
 
 def _message_of(name: str, fields: dict[str, Any], extra: dict[str, Any]) -> BaseMessage:
-    if name not in _MESSAGES:
-        raise CorruptStore(f"a checkpoint holds a message of type {name!r}, which is none")
-    kind, names = _MESSAGES[name]
+    kind, names = _MESSAGES.get(name) or _no_message(name)
     if fields.keys() != names:  # of another version of LangChain
         return kind(**fields, **extra)
     message: BaseMessage = _new(kind)
