@@ -57,6 +57,7 @@ class Capabilities:
     atomic: bool = True  # a batch of several operations is all or nothing
     indexes: bool = False  # declared fields are found without a scan
     grouped: bool = False  # write_many commits several batches at once
+    joined: bool = False  # find_many asks a server once
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,10 @@ class Store(ABC):
         return None
 
     # -- derived ---------------------------------------------------------------------------
+
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        """A page of each query; a server may be asked for all of them at once."""
+        return [self.find(query) for query in queries]
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         """Carry out several batches, each atomic by itself; a store may commit them together."""

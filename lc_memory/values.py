@@ -61,12 +61,34 @@ def encoded(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
     Raises InvalidValue, naming the JSON path, for what cannot be stored.
     """
-    plain = _plainly(value) if type(value) is dict else None
+    plain = (_flatly(value) or _plainly(value)) if type(value) is dict else None
     if plain is not None:
         return plain
     lowered = lower(value)
     text = dump(lowered)
     return text, lift(lowered) if '"$' in text else lowered
+
+
+def _flatly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Bytes by their names, and perhaps texts: what checkpoints are kept as."""
+    told: dict[str, Any] = {}
+    tagged = False
+    for name, item in value.items():
+        if type(item) is bytes:
+            tagged = True
+            told[name] = {"$bytes": base64.b64encode(item).decode()}
+        elif type(item) is str:
+            told[name] = item
+        else:
+            return None
+        if type(name) is not str or name[:1] == "$":
+            return None
+    if not tagged:
+        return None
+    try:
+        return orjson.dumps(told).decode(), value.copy()
+    except orjson.JSONEncodeError:  # a lone surrogate
+        return None
 
 
 def _plainly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -85,7 +85,9 @@ class SQLStore(Store):
         self._clock = Clock(clock)
         self._indexes: dict[Index, int] = {}
         self._generation = -1
+        self.capabilities = replace(self.capabilities, joined=self._db.distant)
         self._singles = self._db.singles(self._clock)
+        self._guarded = self._db.guarded(self._clock)
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
         try:
             self._db.migrate()
@@ -114,9 +116,23 @@ class SQLStore(Store):
             matches = [record for record in records if query.node.matches(record.value)]
             return Page(matches[query.offset :])
         limit = None if query.limit is None else query.limit + 1
-        rows = self._select(query, after, limit, query.offset)
-        records = [row.record() for row in rows[: query.limit]]
-        return page_before_more(records, query) if len(rows) > len(records) else Page(records)
+        return _page(self._select(query, after, limit, query.offset), query)
+
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        if not (self._db.distant and queries and all(map(_is_plain, queries))):
+            return super().find_many(queries)
+        parts, parameters = [], list[Any]()
+        for part, query in enumerate(queries):
+            limit = None if query.limit is None else query.limit + 1
+            sql, bound = self._statement(query, None, limit, query.offset)
+            parts.append(f"SELECT {part} AS part, q{part}.* FROM ({sql}) AS q{part}")
+            parameters += bound
+        found: list[list[Row]] = [[] for _ in queries]
+        for part, *columns in self._db.select(" UNION ALL ".join(parts), parameters):
+            found[part].append(row_of(columns))
+        for rows, query in zip(found, queries, strict=True):
+            rows.sort(key=lambda row: row[:2], reverse=query.sort.descending)
+        return [_page(rows, query) for rows, query in zip(found, queries, strict=True)]
 
     def _sorted(self, query: Query) -> Page:
         """By a field: Python sorts all candidates."""
@@ -182,6 +198,18 @@ class SQLStore(Store):
         most: int | None = None,
     ) -> list[Row]:
         """Candidates in their order; none, if an index has ``most`` of them in its range."""
+        sql, parameters = self._statement(query, after, limit, offset, walk, most)
+        return [row_of(found) for found in self._db.select(sql, parameters)]
+
+    def _statement(
+        self,
+        query: Query,
+        after: Position | None,
+        limit: int | None,
+        offset: int,
+        walk: int | None = None,
+        most: int | None = None,
+    ) -> tuple[str, list[Any]]:
         source, conditions, parameters = self._candidates(query, walk, most)
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
@@ -206,7 +234,7 @@ class SQLStore(Store):
         if limit is not None or offset:
             sql += " LIMIT ? OFFSET ?"
             parameters += [_ALL if limit is None else limit, offset]
-        return [row_of(found) for found in self._db.select(sql, parameters)]
+        return sql, parameters
 
     def _usable(self, query: Query) -> dict[tuple[str, ...], int]:
         """The numbers of the indexes that hold all of the query's records, by path."""
@@ -239,7 +267,7 @@ class SQLStore(Store):
         conditions: list[str] = []
         parameters: list[Any] = []
         told = False
-        entries = self._entries(query)
+        entries = None if query.node is None else self._entries(query)
         # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
         if walk is not None:
             source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
@@ -272,7 +300,7 @@ class SQLStore(Store):
         if not query.expired:
             conditions.append("(r.expires_at IS NULL OR r.expires_at > ?)")
             parameters.append(self._clock.now())
-        filtered = None if told else self._db.condition(query.node)
+        filtered = None if told or query.node is None else self._db.condition(query.node)
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
@@ -332,6 +360,10 @@ class SQLStore(Store):
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Commit the batches together; each is all or nothing by itself."""
         if len(batches) == 1:
+            if self._guarded and len(batches[0]) > 1:
+                guarded = self._guarded.write(batches[0])
+                if guarded is not None:
+                    return [guarded]
             if self._singles and len(batches[0]) == 1 and self._generation >= 0:
                 written = self._singles.write(batches[0][0], self._indexes, self._generation)
                 if written is not None:
@@ -475,6 +507,17 @@ class SQLStore(Store):
             self._indexes = _stored_indexes(session.select)
             self._generation = generation
         return self._indexes
+
+
+def _is_plain(query: Query) -> bool:
+    """Whether one statement answers it, and Python decides nothing but the order."""
+    return query.node is None and query.cursor is None and query.sort.attribute == "key"
+
+
+def _page(rows: Sequence[Row], query: Query) -> Page:
+    """The page of rows of which the last, past the limit, tells that there are more."""
+    records = [row.record() for row in rows[: query.limit]]
+    return page_before_more(records, query) if len(rows) > len(records) else Page(records)
 
 
 def _beyond(

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -31,6 +31,10 @@ from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
+
+if TYPE_CHECKING:
+    from lc_memory.store import Clock
+    from lc_memory.stores.sql_guarded import Guarded
 
 T = TypeVar("T")
 
@@ -112,7 +116,7 @@ class SQLite(Database):
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                self._begin(connection)
+                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
@@ -124,6 +128,24 @@ class SQLite(Database):
                     raise
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
+
+    def guarded(self, clock: Clock) -> Guarded:
+        from lc_memory.stores.sql_guarded import Guarded
+
+        return Guarded(self, clock)
+
+    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        with self._writing, self._alone or _NOTHING:
+            if not self._open:
+                raise closed("store")
+            try:
+                connection = self._writing_connection()
+                found = self._patiently(lambda: connection.execute(sql, parameters).rowcount)
+            except sqlite3.IntegrityError:
+                return False
+            except (sqlite3.Error, sa.exc.DBAPIError) as error:
+                raise self._translated(error) from error
+        return found == count
 
     def migrate(self) -> None:
         """Create or upgrade the tables, under the write lock."""
@@ -239,14 +261,13 @@ class SQLite(Database):
                 self._idle.remove(taken)
                 taken[0].close()
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Take the write lock. SQLite's own waiting backs off up to 100 ms at a time, which
-        starves a writer among busy processes; short random naps are fair."""
+    def _patiently(self, lock: Callable[[], T]) -> T:
+        """Do what takes the write lock first. SQLite's own waiting backs off up to 100 ms at a
+        time, which starves a writer among busy processes; short random naps are fair."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
+                return lock()
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() > deadline:
                     raise

@@ -372,6 +372,21 @@ class StoreContract(LayeringContract):
                 assert store.find(Query(("n",), filter, order, 5, 3)).records == whole[3:8]
         assert store.find(Query(limit=0)).records == []
 
+    def test_several_queries_at_once(self, store: Store) -> None:
+        for i in range(7):
+            store.put(("n", str(i % 2)), f"k{i}", {"i": i})
+        queries = [
+            Query(("n", "0"), exact=True, order="-@key", limit=2),
+            Query(("n",), order="-@key", limit=4),
+            Query(("none",), limit=3),
+            Query(("n",), order="@key", limit=3, offset=2),
+            Query(("n",)),
+        ]
+        assert store.find_many(queries) == [store.find(query) for query in queries]
+        queries.append(Query(("n",), {"i": {"$gt": 2}}, order="i", limit=2))
+        assert store.find_many(queries) == [store.find(query) for query in queries]
+        assert store.find_many([]) == []
+
     def test_a_cursor_belongs_to_its_order(self, store: Store) -> None:
         store.write([Put(("n",), str(i), {}) for i in range(3)])
         cursor = store.find(Query(limit=1)).cursor
