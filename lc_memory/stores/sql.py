@@ -25,7 +25,7 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
+from lc_memory.records import Id, Namespace, Op, Page, Query, Record, State, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
@@ -37,6 +37,7 @@ from lc_memory.stores.sql_batch import (
     allowed,
     build_index,
     load,
+    load_states,
     row_of,
     under,
 )
@@ -98,6 +99,11 @@ class SQLStore(Store):
         rows = load(self._db.select, self._db, ids)
         found = (rows.get(id) for id in ids)
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        found = load_states(self._db.select, self._db, ids)
+        return [found.get(id) for id in ids]
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:

@@ -103,6 +103,43 @@ def test_updates_and_deletions_are_seen_at_once(recalling: Memory) -> None:
     assert recalling.recall("umbrella terrier parrot") == []
 
 
+def test_what_others_change_is_seen_though_it_was_remembered(
+    recalling: Memory, memory_url: str
+) -> None:
+    """A search remembers what it read; another opener writes, and the next search tells it."""
+    if memory_url == "memory://":
+        pytest.skip("is nobody else's")
+    notes = ("documents", "notes")
+    for id, name in {"a": "Rex", "b": "Tom", "c": "Pip"}.items():
+        recalling.store_memory("notes", {"id": id, "text": f"The dog is called {name}."})
+    assert len(recalling.recall("dog")) == 3
+    with Memory(memory_url) as other:
+        other.store_memory("notes", {"id": "a", "text": "The dog was called Rex."})
+        other.delete_memory("notes", id="b")
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        other.backend.put(notes, "c", {"text": "The dog!"}, expires_at=past)
+    hits = recalling.recall("dog")
+    assert [(hit.text, hit.value["text"]) for hit in hits] == [("The dog was called Rex.",) * 2]
+
+
+def test_what_is_deleted_while_a_search_ranks_is_made_up_for() -> None:
+    """The hits are read last; the next best stands in for one that has gone by then."""
+    with Memory("memory://", recall=True) as memory:
+        for number in range(5):
+            memory.store_memory("notes", {"id": str(number), "text": "A dog. " * (number + 1)})
+        before = texts(memory, "dog", k=5)
+        store, states = memory._layers.store, memory._layers.store.states
+        gone = next(hit.record.key for hit in memory.recall("dog", k=1))
+
+        def then_delete(ids: Any) -> Any:
+            found = states(ids)
+            store.delete(("documents", "notes"), gone)
+            return found
+
+        store.states = then_delete  # type: ignore[method-assign]
+        assert texts(memory, "dog", k=3) == before[1:4]
+
+
 def test_what_has_expired_is_not_recalled(recalling: Memory) -> None:
     recalling.store_memory("notes", {"id": "1", "text": "peanuts"}, ttl=1e-6)
     recalling.store_memory("notes", {"id": "2", "text": "more peanuts"})
