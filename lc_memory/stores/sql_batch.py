@@ -55,6 +55,9 @@ _CHUNK: Final = 400  # ids a statement
 #: with every change of what is a word.
 WORDS: Final = Index(("lc_memory",), ("@words", "1"))
 
+#: Under this name it stands there how far a reindexing has come.
+REINDEXING: Final = write_namespace(("lc_memory", "@reindexing"))
+
 
 class Batch:
     """What a transaction has read, and what it is about to write."""
