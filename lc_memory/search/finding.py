@@ -56,7 +56,7 @@ class Finder:
         """
         if search.scope.nothing or not search.limit:
             return []
-        wanted = query_words(search.text)[:_MOST_WORDS]
+        wanted = sorted(query_words(search.text), key=str.isalpha)[:_MOST_WORDS]  # numbers first
         tokens = {word: token(word) for word in wanted}
         total, having = self._keywords.counts(list(tokens.values()), search.scope)
         worth = rarity(total, {word: having[tokens[word]] for word in wanted})

@@ -22,7 +22,15 @@ from math import log
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.search.moments import MONTHS, asks_when, dates_in, days_from, tells_when
-from lc_memory.search.words import STOP_WORDS, query_words, raw_words, stem, words
+from lc_memory.search.words import (
+    STOP_WORDS,
+    codes_in,
+    has_run,
+    query_words,
+    raw_words,
+    stem,
+    words,
+)
 
 if TYPE_CHECKING:
     from lc_memory.search.embeddings import Vectors
@@ -49,6 +57,7 @@ class Rules:
     speaker: float = 1.5  # said by the one speaker whom the question names
     time: float = 1.5  # has a word of time, where the question asks when
     date: float = 1.5  # is as old as a date in the question says
+    exact: float = 10.0  # has a code of the question (ERR-4711): worth more than all else together
     question: float = -0.6  # a turn that ends in a question mark: asks, and tells nothing
 
 
@@ -97,6 +106,7 @@ _REASONS: Final = {
     "speaker": "said by {0.speaker}",
     "time": "tells when",
     "date": "is of {0.at:%Y-%m-%d}",
+    "exact": "has the very code",
 }
 
 #: In how many of how many texts a word stands: BM25's statistics of a search's scope.
@@ -121,6 +131,11 @@ def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
 
 
 _tells_when = lru_cache(maxsize=5000)(tells_when)
+
+
+def _has(text: str, code: tuple[str, ...]) -> bool:
+    counts, _ = _counted(text)
+    return all(stem(word) in counts for word in code) and has_run(text, code)
 
 
 def _bm25(
@@ -203,6 +218,9 @@ def rank(
     for name, shares in _rules(question, passages, names, rules).items():
         parts[name] = [share * unit for share in shares]
     parts |= _context(passages, before, _sums(parts), rules)
+    if rules.exact and (codes := codes_in(question)):  # no neighbour gains from it
+        shares = [sum(_has(p.text, code) for code in codes) / len(codes) for p in passages]
+        parts["exact"] = [rules.exact * unit * share for share in shares]
     scores = _sums(parts)
     for i in sorted(range(len(passages)), key=scores.__getitem__, reverse=True):
         given = {name: column[i] for name, column in parts.items() if column[i]}
