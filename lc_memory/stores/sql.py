@@ -26,18 +26,20 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
+from lc_memory.records import Id, Namespace, Op, Page, Query, Record, State, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import (
     COLUMNS,
+    REINDEXING,
     WORDS,
     Batch,
     allowed,
     build_index,
     load,
+    load_states,
     row_of,
     under,
 )
@@ -51,7 +53,6 @@ _WALKED: Final = (
 )
 
 if TYPE_CHECKING:
-    from lc_memory.search.asking import Progress
     from lc_memory.stores.sql_words import SQLKeywords
 
 #: From so many entries on, an index's range is not sorted before the nearest records were tried.
@@ -104,6 +105,11 @@ class SQLStore(Store):
         rows = load(self._db.select, self._db, ids)
         found = (rows.get(id) for id in ids)
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        found = load_states(self._db.select, self._db, ids)
+        return [found.get(id) for id in ids]
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:
@@ -471,9 +477,8 @@ class SQLStore(Store):
             self.index_words()
         return sql_words.SQLKeywords(self)
 
-    def index_words(self, progress: Progress | None = None, *, anew: bool = False) -> int:
-        """Make the index of words, which every writer then keeps in step; returns of how many
-        records it is."""
+    def index_words(self) -> None:
+        """Make the index of words, which every writer then keeps in step."""
         from lc_memory.stores import sql_words
 
         dialect = sql_words.dialect_of(self._db)
@@ -482,23 +487,21 @@ class SQLStore(Store):
             for statement in dialect.create:
                 session.run(statement)
 
-        def work(session: Session) -> int:
-            if self._known_indexes(session, afresh=True).keys() >= {WORDS} and not anew:
-                return 0
+        def work(session: Session) -> None:
+            if WORDS in self._known_indexes(session, afresh=True):
+                return
             if not dialect.commits:
                 create(session)
             session.run("DELETE FROM lc_memory_words")
-            count = sql_words.build(session, self._db, progress)
-            if WORDS not in self._indexes:
-                name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
-                session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
+            sql_words.build(session, dialect)
+            name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
+            session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
             session.run("UPDATE lc_memory_schema SET generation = generation + 1")
             self._generation = -1  # read them again with the next write
-            return count
 
         if dialect.commits:
             self._db.transact(create)
-        return self._db.transact(work, alone=True)
+        self._db.transact(work, alone=True)
 
     def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:
         """Another process may have declared an index: every writer must keep it in step."""
@@ -534,7 +537,9 @@ def _beyond(
 
 
 def _stored_indexes(select: Callable[[str, Sequence[Any]], list[Any]]) -> dict[Index, int]:
-    found = select("SELECT id, namespace, path FROM lc_memory_indexes", [])
+    found = select(
+        "SELECT id, namespace, path FROM lc_memory_indexes WHERE namespace <> ?", [REINDEXING]
+    )
     return {
         Index(read_namespace(namespace), read_namespace(path)): number
         for number, namespace, path in found
