@@ -107,7 +107,7 @@ class Backups:
         """Read all of a backup and say what it holds. Raises BackupError if it is not whole, or
         holds what lies outside of this handle's user."""
         self._may("read")
-        self._rights.tell("verify", self.scope)
+        self._rights.remark("verify", self.scope)
         with self._at(path) as (local, name), shown("Verifying") as progress:
             return verify(local, key or self._key, name=name, within=self.scope, progress=progress)
 
@@ -118,7 +118,7 @@ class Backups:
         holds what lies outside of this handle's user.
         """
         self._may("read")
-        self._rights.tell("drill", self.scope)
+        self._rights.remark("drill", self.scope)
         try:
             with self._at(path) as (local, name), shown("Drill") as progress:
                 made = drill(
