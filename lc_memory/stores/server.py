@@ -151,10 +151,7 @@ class ServerDatabase(Database):
             "SELECT 1 FROM information_schema.tables WHERE table_name = 'lc_memory_schema' "
             f"AND table_schema = {self.current_schema}"
         )
-        rows = select("SELECT version FROM lc_memory_schema") if there else []
-        found = int(rows[0][0]) if rows else 0
-        schema.pending(found, self.engine.dialect)
-        return found
+        return schema.version_in(select, self.place) if there else 0
 
     def singles(self, clock: Clock) -> Singles:
         from lc_memory.stores.sql_single import Singles

@@ -263,9 +263,10 @@ def test_an_older_format_is_indexed_again(tmp_path: Path) -> None:
         store.write([Put(("docs",), "a", {"n": 1}), Put(("docs",), "b", {})])
     with sqlite3.connect(tmp_path / "m.db") as raw:
         raw.execute("DELETE FROM lc_memory_fields WHERE sort_key = x''")
+        raw.execute("ALTER TABLE lc_memory_schema DROP COLUMN library")
         raw.execute("UPDATE lc_memory_schema SET version = 1")
     raw.close()
     with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
         query = Query(("docs",), order="n", limit=2, exact=True)
         assert [record.key for record in store.find(query).records] == ["b", "a"]
-        assert store._db.select("SELECT version FROM lc_memory_schema") == [(2,)]
+        assert store._db.select("SELECT version FROM lc_memory_schema") == [(VERSION,)]
