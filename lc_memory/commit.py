@@ -16,11 +16,12 @@ Result = TypeVar("Result")
 
 
 class _Entry(Generic[Batch, Result]):
-    __slots__ = ("batch", "outcome")
+    __slots__ = ("batch", "gate", "outcome")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.outcome: Result | Exception | None = None
+        self.gate: threading.Lock | None = None  # where its writer waits
 
 
 class GroupCommit(Generic[Batch, Result]):
@@ -37,30 +38,35 @@ class GroupCommit(Generic[Batch, Result]):
     ) -> None:
         self._commit = commit
         self._most = most
+        self._lock = threading.Lock()  # of the two below
         self._waiting: list[_Entry[Batch, Result]] = []
-        self._queue = threading.Lock()
-        self._turn = threading.Lock()
+        self._leader: _Entry[Batch, Result] | None = None
 
     def run(self, batches: Sequence[Batch]) -> list[Result | Exception]:
         """Commit these batches, with whatever else is waiting; their outcomes, in order."""
-        if len(batches) == 1 and not self._waiting and self._turn.acquire(blocking=False):
-            try:  # nobody else is there
-                return list(self._commit(batches))
-            except Exception as error:  # noqa: BLE001 - it is raised to the writer
-                return [error]
-            finally:
-                self._turn.release()
+        if not batches:
+            return []
         entries = [_Entry[Batch, Result](batch) for batch in batches]
-        with self._queue:
+        mine = entries[-1]
+        with self._lock:
             self._waiting += entries
-        while any(entry.outcome is None for entry in entries):
-            with self._turn:  # who waits here finds its work done, or is the next leader
-                if entries[-1].outcome is None:
-                    self._lead()
+            if self._leader is None:
+                self._leader = mine
+            else:
+                mine.gate = threading.Lock()
+                mine.gate.acquire()
+        gate = mine.gate
+        try:
+            if gate is not None:
+                gate.acquire()  # until its work is done, or it is the next leader
+            while mine.outcome is None:
+                self._lead(mine)
+        finally:
+            self._leave(mine)
         return [entry.outcome for entry in entries if entry.outcome is not None]
 
-    def _lead(self) -> None:
-        with self._queue:
+    def _lead(self, mine: _Entry[Batch, Result]) -> None:
+        with self._lock:
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         try:
             outcomes = self._commit([entry.batch for entry in group])
@@ -73,6 +79,24 @@ class GroupCommit(Generic[Batch, Result]):
             for entry in group:
                 entry.outcome = StoreError("the write was interrupted and not committed")
             raise
+        finally:
+            for entry in group:
+                gate = entry.gate
+                if entry is not mine and gate is not None:
+                    gate.release()
+
+    def _leave(self, mine: _Entry[Batch, Result]) -> None:
+        """Let the next of those who wait lead, if it was this one's turn. (Who was interrupted
+        waits no longer; its work is done with the others'.)"""
+        with self._lock:
+            mine.gate = None
+            if self._leader is mine:
+                self._leader = None
+                for entry in self._waiting:
+                    if entry.gate is not None:
+                        self._leader = entry
+                        entry.gate.release()
+                        break
 
 
 def write_together(
