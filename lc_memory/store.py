@@ -34,6 +34,7 @@ from lc_memory.records import (
     Record,
     Restore,
     Seen,
+    State,
     Value,
     check_namespace,
 )
@@ -57,6 +58,7 @@ class Capabilities:
     atomic: bool = True  # a batch of several operations is all or nothing
     indexes: bool = False  # declared fields are found without a scan
     grouped: bool = False  # write_many commits several batches at once
+    joined: bool = False  # find_many asks a server once
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,13 @@ class Store(ABC):
     def close(self) -> None:
         """Release everything the store holds; closing twice is allowed."""
 
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        """Which states those records are in, in that order, be they expired or not; None where
+        there is none. For those who remember records: where the state is the one they know, so
+        is the record."""
+        found = self.read(ids, expired=True)
+        return [None if record is None else record.state for record in found]
+
     # -- searching by words and meaning ----------------------------------------------------
 
     def search(self, search: Search) -> list[Hit]:
@@ -126,6 +135,10 @@ class Store(ABC):
         return None
 
     # -- derived ---------------------------------------------------------------------------
+
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        """A page of each query; a server may be asked for all of them at once."""
+        return [self.find(query) for query in queries]
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         """Carry out several batches, each atomic by itself; a store may commit them together."""

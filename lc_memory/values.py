@@ -61,12 +61,34 @@ def encoded(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
     Raises InvalidValue, naming the JSON path, for what cannot be stored.
     """
-    plain = _plainly(value) if type(value) is dict else None
+    plain = (_flatly(value) or _plainly(value)) if type(value) is dict else None
     if plain is not None:
         return plain
     lowered = lower(value)
     text = dump(lowered)
     return text, lift(lowered) if '"$' in text else lowered
+
+
+def _flatly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Bytes by their names, and perhaps texts: what checkpoints are kept as."""
+    told: dict[str, Any] = {}
+    tagged = False
+    for name, item in value.items():
+        if type(item) is bytes:
+            tagged = True
+            told[name] = {"$bytes": base64.b64encode(item).decode()}
+        elif type(item) is str:
+            told[name] = item
+        else:
+            return None
+        if type(name) is not str or name[:1] == "$":
+            return None
+    if not tagged:
+        return None
+    try:
+        return orjson.dumps(told).decode(), value.copy()
+    except orjson.JSONEncodeError:  # a lone surrogate
+        return None
 
 
 def _plainly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -312,21 +334,18 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+_RANKS: Final[dict[type, int]] = {
+    **{type(None): 1, bool: 7, int: 2, float: 2, str: 3},
+    **{dict: 4, list: 5, bytes: 6, datetime: 8},
+}
+
+
 def rank(value: Any) -> int:
     """The place of the value's type in the order of all values (MongoDB's order of types)."""
-    if value is None:
-        return 1
-    if isinstance(value, bool):
-        return 7
-    if isinstance(value, (int, float)):
-        return 2
-    if isinstance(value, str):
-        return 3
-    if isinstance(value, dict):
-        return 4
-    if isinstance(value, list):
-        return 5
-    return 6 if isinstance(value, bytes) else 8
+    place = _RANKS.get(type(value))
+    if place is None:  # a subclass
+        place = next((p for kind, p in _RANKS.items() if isinstance(value, kind)), 8)
+    return place
 
 
 def sort_key(value: Any) -> bytes:

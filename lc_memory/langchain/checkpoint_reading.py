@@ -29,7 +29,7 @@ from lc_memory.langchain.checkpoint_threads import (
     places,
 )
 from lc_memory.langchain.checkpoint_values import Missing, unpack
-from lc_memory.records import Query
+from lc_memory.records import Query, Record
 
 
 class Reader:
@@ -43,19 +43,21 @@ class Reader:
         """The checkpoint of that id, or the latest; None if there is none."""
         missing: Missing | None = None
         for _ in range(ATTEMPTS):
-            state = self._state(spot, id)
-            if state is None:
+            found = self._found(spot, id)
+            if found is None:
                 return None
             try:
-                return self._tuples([state])[0]
+                return self._tuples([found])[0]
             except Missing as error:  # deleted this very moment, or else damaged
                 missing = error
         raise damaged(spot, missing)
 
-    def _state(self, spot: Spot, id: str | None) -> State | None:
+    def _found(self, spot: Spot, id: str | None) -> tuple[State, list[Write]] | None:
         if id:
-            return self._threads.state(spot, id, self._codec)
-        return self._threads.latest(spot, self._codec)
+            state = self._threads.state(spot, id, self._codec)
+            return None if state is None else (state, self._writes(state))
+        latest = self._threads.latest(spot, self._codec)
+        return None if latest is None else (latest[0], self._writes(*latest))
 
     def pages(
         self,
@@ -73,7 +75,7 @@ class Reader:
         found = islice(found, limit)
         while states := list(islice(found, PAGE)):
             try:
-                yield self._tuples(states)
+                yield self._tuples([(state, self._writes(state)) for state in states])
             except Missing:  # one was deleted meanwhile
                 one_by_one = (self.get(state.spot, state.id) for state in states)
                 if left := [found for found in one_by_one if found is not None]:
@@ -97,11 +99,10 @@ class Reader:
         merged = heapq.merge(*each, key=attrgetter("key"), reverse=True)
         return (State.of(record, self._codec) for record in merged)
 
-    def _tuples(self, states: list[State]) -> list[CheckpointTuple]:
+    def _tuples(self, states: list[tuple[State, list[Write]]]) -> list[CheckpointTuple]:
         """Checkpoints with the values of their channels and their writes. Raises Missing."""
-        writes = [self._writes(state) for state in states]
-        wanted = [*places(states)]
-        for state, pending in zip(states, writes, strict=True):
+        wanted = [*places(state for state, _ in states)]
+        for state, pending in states:
             wanted += ((state.spot, write.reference) for write in pending)
         fetched = self._threads.fetch(wanted, self._codec)
         return [
@@ -112,13 +113,14 @@ class Reader:
                 state.spot.config(state.parent) if state.parent else None,
                 [(w.task, w.channel, unpack(w.reference, self._codec, fetched)) for w in pending],
             )
-            for state, pending in zip(states, writes, strict=True)
+            for state, pending in states
         ]
 
-    def _writes(self, state: State) -> list[Write]:
+    def _writes(self, state: State, found: list[Record] | None = None) -> list[Write]:
         """The pending writes of a checkpoint, in the order that they are applied in."""
-        query = Query(state.spot.writes(state.id), exact=True)
-        found = self._threads.store.find(query).records
+        if found is None:
+            query = Query(state.spot.writes(state.id), exact=True)
+            found = self._threads.store.find(query).records
         return sorted(write for record in found for write in writes_of(record, self._codec))
 
     def _checkpoint(self, state: State, fetched: Mapping[str, bytes]) -> Checkpoint:
@@ -133,7 +135,11 @@ class Reader:
         self, spot: Spot, id: str | None, channels: Sequence[str]
     ) -> dict[str, DeltaChannelHistory]:
         """The ancestors' writes to each channel since the nearest that holds a value of it."""
-        state = self._state(spot, id)
+        if id:
+            state = self._threads.state(spot, id, self._codec)
+        else:
+            latest = self._threads.latest(spot, self._codec)
+            state = None if latest is None else latest[0]
         seeds: dict[str, Place] = {}
         writes: dict[str, list[Write]] = {channel: [] for channel in channels}
         for ancestor in self._threads.ancestors(state, self._codec) if state else ():

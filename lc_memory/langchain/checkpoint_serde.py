@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
 import ormsgpack
 from langchain_core import messages
@@ -14,6 +14,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from pydantic import BaseModel
 
 from lc_memory.errors import CorruptStore
 
@@ -31,17 +32,28 @@ _PLAIN: Final = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _MESSAGE: Final = "message"
+#: In a list a message is its name, fields and extra fields; other items are a kind and bytes.
+_FIELDS: Final = 3
 #: The message types by name, each with the names of its fields.
 _MESSAGES: Final = {
     kind.__name__: (kind, frozenset(kind.model_fields))
     for kind in (getattr(messages, name) for name in messages.__all__)
     if isinstance(kind, type) and issubclass(kind, BaseMessage)
 }
+#: The name of each, and how many fields it has.
+_NAMED: Final[dict[type, tuple[str, int]]] = {
+    kind: (name, len(names)) for name, (kind, names) in _MESSAGES.items()
+}
 #: What the serializer of LangGraph writes. It would also read JSON that names constructors,
 #: which nothing here ever wrote.
 _KINDS: Final = frozenset({"null", "bytes", "bytearray", "msgpack", _MESSAGE})
 
-_set: Final = object.__setattr__
+# As pydantic does it, which forbids it to all others.
+_new: Final = object.__new__
+_set_dict, _set_given, _set_extra, _set_private = (
+    vars(BaseModel)[f"__{name}__"].__set__
+    for name in ("dict", "pydantic_fields_set", "pydantic_extra", "pydantic_private")
+)
 _RAW, _ZIPPED, _SEALED = b"\0", b"\1", b"\2"
 _WORTH_ZIPPING: Final = 1024  # less of it costs more time than it saves space
 _PLACE_BYTES: Final = 16
@@ -75,20 +87,45 @@ class Codec:
 
     def dump(self, value: Any) -> Dumped:
         """The value as bytes. Raises what the serializer raises for what it cannot write."""
-        if self._known and isinstance(value, BaseMessage):
-            plain = _dump_message(value)
-            if plain is not None:
-                return _MESSAGE, plain
+        fields = _fields_of(value) if self._known else None
+        if fields is not None:
+            try:
+                return _MESSAGE, ormsgpack.packb(fields, option=_PLAIN)
+            except ormsgpack.MsgpackEncodeError:
+                pass  # not all plain data
         return self._inner.dumps_typed(value)
 
     def load(self, dumped: Dumped) -> Any:
         """The inverse of :meth:`dump`. Raises CorruptStore for a kind that it never writes."""
         kind, data = dumped
         if kind == _MESSAGE and self._known:
-            return _load_message(data)
+            return _message_of(*unframe(data))
         if self._known and kind not in self._kinds:
             raise CorruptStore(f"a checkpoint holds a value of kind {kind!r}: not ours")
         return self._inner.loads_typed(dumped)
+
+    def dump_all(self, items: Sequence[Any]) -> bytes:
+        """The items of a list, together. The same items always give the same bytes."""
+        fields = _fields_of if self._known else _none
+        held = [fields(item) or self.dump(item) for item in items]
+        try:
+            return ormsgpack.packb(held, option=_PLAIN)
+        except ormsgpack.MsgpackEncodeError:  # a message whose fields are not all plain data
+            return frame([self._plain(item, it) for item, it in zip(items, held, strict=True)])
+
+    def load_all(self, data: bytes) -> list[Any]:
+        """The inverse of :meth:`dump_all`."""
+        return [
+            _message_of(*held) if len(held) == _FIELDS else self.load((held[0], held[1]))
+            for held in unframe(data)
+        ]
+
+    def _plain(self, item: Any, held: Any) -> Any:
+        try:
+            ormsgpack.packb(held, option=_PLAIN)
+        except ormsgpack.MsgpackEncodeError:
+            return self.dump(item)
+        return held
 
     def seal(self, data: bytes, place: str) -> bytes:
         """The bytes as they are stored at a place."""
@@ -165,28 +202,32 @@ def _unzip(stored: bytes) -> bytes:
 # without validating them again, which takes a sixth of the serializer's time.
 
 
-def _dump_message(message: BaseMessage) -> bytes | None:
-    """The message's fields; None if they are not all plain data."""
-    name, fields = type(message).__name__, message.__dict__
-    kind, names = _MESSAGES.get(name, (None, ()))
-    if type(message) is not kind or len(fields) != len(names) or message.__pydantic_private__:
+def _fields_of(value: Any) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+    """The fields of a message of LangChain's own types; of anything else None."""
+    named = _NAMED.get(type(value))
+    if named is None:
         return None
-    try:
-        return ormsgpack.packb((name, fields, message.__pydantic_extra__ or {}), option=_PLAIN)
-    except ormsgpack.MsgpackEncodeError:
+    fields = value.__dict__
+    if len(fields) != named[1] or value.__pydantic_private__:
         return None
+    return named[0], fields, value.__pydantic_extra__ or {}
 
 
-def _load_message(data: bytes) -> BaseMessage:
-    name, fields, extra = unframe(data)
-    if name not in _MESSAGES:
-        raise CorruptStore(f"a checkpoint holds a message of type {name!r}, which is none")
-    kind, names = _MESSAGES[name]
+def _no_message(name: str) -> NoReturn:
+    raise CorruptStore(f"a checkpoint holds a message of type {name!r}, which is none")
+
+
+def _none(value: Any) -> None:
+    """No item is written as its fields."""
+
+
+def _message_of(name: str, fields: dict[str, Any], extra: dict[str, Any]) -> BaseMessage:
+    kind, names = _MESSAGES.get(name) or _no_message(name)
     if fields.keys() != names:  # of another version of LangChain
         return kind(**fields, **extra)
-    message = kind.__new__(kind)
-    _set(message, "__dict__", fields)
-    _set(message, "__pydantic_fields_set__", set(fields))
-    _set(message, "__pydantic_extra__", extra)
-    _set(message, "__pydantic_private__", None)
+    message: BaseMessage = _new(kind)
+    _set_dict(message, fields)
+    _set_given(message, set(names))
+    _set_extra(message, extra)
+    _set_private(message, None)
     return message

@@ -103,14 +103,15 @@ class State:
 
     def put(self, codec: Codec, run: str | None) -> Put:
         """What stores it; ``run`` is a name of the run it belongs to."""
+        id = self.place
         data = frame((self.checkpoint, self.metadata, self.parent, self.values))
-        value: dict[str, Any] = {"state": codec.seal(data, place(self.place))}
+        value: dict[str, Any] = {"state": codec.seal(data, place(id))}
         for name, text in (("thread", self.spot.thread), ("ns", self.spot.ns)):
             if label(text) != text:
                 value[name] = text
         if run is not None:
             value["run"] = run
-        return Put(*self.place, value)
+        return Put(*id, value)
 
     @classmethod
     def of(cls, record: Record, codec: Codec) -> State:

@@ -1,8 +1,11 @@
 """The checkpoints of threads in a store: writing and deleting them so that no part is lost.
 
 Parts are shared by the checkpoints of a thread. A write that relies on parts which are there, and
-a deletion that removes those nobody needs, must not overtake each other, in whatever process: both
-replace the thread's *head*, on the condition that it is still the one they knew.
+a deletion that removes those nobody needs, must not overtake each other, in whatever process. The
+thread's *head* keeps them apart. A write is refused unless the head is still the one it knew, and
+leaves it as it is. A deletion *closes* the head before it looks: those who knew it before are
+refused from then on. Who finds it closed opens it with its own write, and so refuses the deletion,
+which begins again; or else the deletion opens it. So nothing waits for a process that was killed.
 """
 
 from __future__ import annotations
@@ -18,14 +21,29 @@ from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
 from lc_memory.langchain.checkpoint_state import KINDS, Spot, State, label, place
 from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
-from lc_memory.records import ABSENT, Clear, Delete, Id, Namespace, Op, Order, Put, Query, Seen
+from lc_memory.records import (
+    ABSENT,
+    Clear,
+    Delete,
+    Expect,
+    Id,
+    Namespace,
+    Op,
+    Order,
+    Put,
+    Query,
+    Record,
+    Seen,
+)
 from lc_memory.store import RETRIES, Store
 
 LATEST: Final = Order("key", descending=True)
 _THREADS: Final = 256  # remembered at once
 _STATES: Final = 16  # of each
 PAGE: Final = 50
+_WRITES: Final = 4
 ATTEMPTS: Final = 3  # at what another one is deleting
+_CLOSED: Final = {"closed": True}  # a head; an open one is empty
 
 #: A value, and the thread that it belongs to.
 Place: TypeAlias = tuple[Spot, Reference]
@@ -35,7 +53,7 @@ Choice: TypeAlias = Callable[[Sequence[State]], Iterable[State]]
 
 
 @dataclass(slots=True)
-class _Thread:
+class Known:
     """What is remembered of a thread: it holds for as long as the head is the one stored."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -59,7 +77,7 @@ class Threads:
         self.store = store
         self.root = root
         self.shelf = Shelf(store)
-        self._known: OrderedDict[Id, _Thread] = OrderedDict()
+        self._known: OrderedDict[Id, Known] = OrderedDict()
         self._lock = threading.Lock()
         self._secret: Id = (*root, "keys"), "parts"
         self._key: bytes | None = None
@@ -90,11 +108,21 @@ class Threads:
         prefix = (*self.root, "states") if spot is None else spot.states[:-1]
         return self.store.namespaces(prefix)
 
-    def latest(self, spot: Spot, codec: Codec) -> State | None:
-        """The state of the greatest id."""
+    def latest(self, spot: Spot, codec: Codec) -> tuple[State, list[Record] | None] | None:
+        """The state of the greatest id; with the records of its writes, if that takes no longer."""
         query = Query(spot.states, exact=True, order=LATEST, limit=1)
-        found = self.store.find(query).records
-        return State.of(found[0], codec) if found else None
+        if not self.store.capabilities.joined:
+            found = self.store.find(query).records
+            return (State.of(found[0], codec), None) if found else None
+        # Of the writes of all checkpoints, the latest ones: seldom are there more.
+        among = Query(spot.writes("")[:-1], order=LATEST, limit=_WRITES)
+        states, written = self.store.find_many([query, among])
+        if not states.records:
+            return None
+        state = State.of(states.records[0], codec)
+        theirs = [r for r in written.records if r.namespace[-1] == state.id]
+        whole = written.cursor is None or written.records[-1].namespace[-1] < state.id
+        return state, theirs if whole else None
 
     def state(self, spot: Spot, id: str, codec: Codec) -> State | None:
         record = self.store.get(spot.states, id)
@@ -124,37 +152,45 @@ class Threads:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def thread(self, spot: Spot) -> _Thread:
+    def thread(self, spot: Spot) -> Known:
         with self._lock:
             head = spot.head
-            known = self._known.get(head) or self._known.setdefault(head, _Thread())
+            known = self._known.get(head) or self._known.setdefault(head, Known())
             self._known.move_to_end(head)
             if len(self._known) > _THREADS:
                 self._known.popitem(last=False)
         return known
 
-    def begin(self, spot: Spot, known: _Thread) -> Seen:
+    def begin(self, spot: Spot, known: Known) -> Seen:
         """The thread's head; what is read after it holds if the head is still there later."""
         if known.head is None:
             known.states.clear()
             known.head = self.store.get(*spot.head) or ABSENT
         return known.head
 
-    def recall(self, spot: Spot, id: str, codec: Codec) -> State | None:
-        """A state, as it is remembered since :meth:`begin`, or else read."""
-        known = self.thread(spot)
-        found = known.states.get((spot.states, id)) or self.state(spot, id, codec)
-        if found is not None:
-            known.remember(found)
+    def recall(self, known: Known, spot: Spot, id: str, codec: Codec) -> State | None:
+        """A state of the thread, as it is remembered since :meth:`begin`, or else read."""
+        found = known.states.get((spot.states, id))
+        if found is None:
+            found = self.state(spot, id, codec)
+            if found is not None:
+                known.remember(found)
         return found
 
-    def write(self, spot: Spot, ops: Sequence[Op]) -> None:
-        """Write a batch unless somebody wrote or deleted parts since :meth:`begin`: Conflict."""
+    def write(self, spot: Spot, ops: Sequence[Op], *, closing: bool = False) -> None:
+        """Write a batch unless somebody deleted parts since :meth:`begin`: Conflict.
+
+        With ``closing`` no other batch is written after it without this one's head being seen.
+        """
         known = self.thread(spot)
         with known.lock:
-            head = Put(*spot.head, {}, replacing=self.begin(spot, known))
+            head = self.begin(spot, known)
             try:
-                known.head = self.store.write([*ops, head])[-1]
+                if isinstance(head, Record) and not (head.value or closing):
+                    self.store.write([*ops, Expect(*spot.head, head)])
+                else:
+                    put = Put(*spot.head, _CLOSED if closing else {}, replacing=head)
+                    known.head = self.store.write([*ops, put])[-1]
             except BaseException:
                 known.forget()
                 raise
@@ -168,8 +204,10 @@ class Threads:
         with known.lock:
             for attempt in range(RETRIES):
                 known.forget()
-                self.begin(spot, known)
+                head = self.begin(spot, known)
                 try:
+                    if isinstance(head, Record) and not head.value:
+                        self.write(spot, [], closing=True)
                     ops = self._deletion(spot, choose, codec, sweep)
                     if ops:
                         self.write(spot, ops)

@@ -18,17 +18,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from lc_memory.errors import CorruptStore
-from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, unframe
+from lc_memory.langchain.checkpoint_serde import Codec, digest, frame, unframe
 from lc_memory.records import Namespace, Put
 from lc_memory.store import Store
 
 #: Where a value is kept, first the kind: ``["value", kind, bytes]`` here; ``["parts", kind,
-#: digests]`` in the parts put together; ``["list", older, chunks, items]``: see :func:`pack`;
+#: digests]`` in the parts put together; ``["list", older, chunks, last]``: see :func:`pack`;
 #: ``["delta", reference]``: a snapshot of a DeltaChannel.
 Reference: TypeAlias = list[Any]
 
@@ -51,14 +52,24 @@ class Missing(Exception):
 class Parts:
     """The parts of one thread: those that are there, and those that a write adds."""
 
-    def __init__(self, codec: Codec, key: bytes, known: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        key: bytes,
+        known: Collection[str] = (),
+        shelf: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
         self.codec = codec
         self.key = key
         self.known = known
         self.added: dict[str, bytes] = {}
+        self._shelf = shelf
 
-    def add(self, data: bytes) -> list[str]:
-        """Have the bytes kept; returns the digests of the parts that hold them."""
+    def add(self, data: bytes, before: Sequence[str] = ()) -> list[str]:
+        """Have the bytes kept; returns the digests of the parts that hold them, which may be the
+        same as ``before``."""
+        if len(before) == 1 and before[0] in self.known and self._shelf.get(before[0]) == data:
+            return [*before]  # it is quicker to compare than to make a digest
         digests = []
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
@@ -106,6 +117,11 @@ class Shelf:
             self.keep({name: found[name] for name in absent})
         return found
 
+    def at_hand(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Those of the parts that need not be read."""
+        with self._lock:
+            return {name: self._kept[name] for name in names if name in self._kept}
+
     def keep(self, parts: Mapping[str, bytes]) -> None:
         """Have these at hand; the least recently used make room."""
         with self._lock:
@@ -128,43 +144,52 @@ def pack(
     if type(value) is _DeltaSnapshot:
         return ["delta", pack(value.value, codec, parts, before, small)]
     if type(value) is list:
-        return _pack_list([codec.dump(item) for item in value], parts, before, small)
+        return _pack_list(value, codec, parts, before, small)
     kind, data = codec.dump(value)
     if len(data) <= small:
         return ["value", kind, data]
     return ["parts", kind, parts.add(data)]
 
 
-def _pack_list(items: list[Dumped], parts: Parts, before: Sequence[Chunk], small: int) -> Reference:
-    chunks: list[tuple[int, bytes]] = []
+def _pack_list(
+    items: list[Any], codec: Codec, parts: Parts, before: Sequence[Chunk], small: int
+) -> Reference:
+    chunks: list[tuple[int, bytes, Sequence[str]]] = []
     start = 0
-    for count, _, _ in before:  # what did not change comes to the same digests
+    for count, _, digests in before:  # what did not change comes to the same digests
         if start + count > len(items):
             break
-        chunks.append((count, frame(items[start : start + count])))
+        chunks.append((count, codec.dump_all(items[start : start + count]), digests))
         start += count
-    end, size = start, sum(len(data) for _, data in items[start:])
-    while size > small:  # the last items, which may yet change, stay in the record
-        held = 0
-        while size > small // 2 and held < max(_FULL, small):
-            added = len(items[end][1])
-            held, size, end = held + added, size - added, end + 1
-        chunks.append((end - start, frame(items[start:end])))
-        start = end
-    for grade in range(_GRADES):
-        _merge(chunks, grade, items[:start])
-    made: list[Chunk] = [(count, len(data), parts.add(data)) for count, data in chunks]
+    last = codec.dump_all(items[start:])
+    if len(last) > small:
+        end, sizes = start, [len(codec.dump_all([item])) for item in items[start:]]
+        size = sum(sizes)
+        while size > small:  # the last items, which may yet change, stay in the record
+            held = 0
+            while size > small // 2 and held < max(_FULL, small):
+                added = sizes[end - len(items)]
+                held, size, end = held + added, size - added, end + 1
+            chunks.append((end - start, codec.dump_all(items[start:end]), ()))
+            start = end
+        last = codec.dump_all(items[start:])
+    if len(chunks) >= _FAN:
+        for grade in range(_GRADES):
+            _merge(chunks, grade, items[:start], codec)
+    made: list[Chunk] = [(n, len(data), parts.add(data, same)) for n, data, same in chunks]
     full = list(takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made))
     cut = len(full) // _LISTED * _LISTED
-    return ["list", parts.add(frame(full[:cut])) if cut else None, made[cut:], items[start:]]
+    return ["list", parts.add(frame(full[:cut])) if cut else None, made[cut:], last]
 
 
-def _merge(chunks: list[tuple[int, bytes]], grade: int, items: list[Dumped]) -> None:
+def _merge(
+    chunks: list[tuple[int, bytes, Sequence[str]]], grade: int, items: list[Any], codec: Codec
+) -> None:
     """Make one of the last chunks if there are enough of a size; ``items`` are what all hold."""
     last = list(takewhile(lambda chunk: _grade(len(chunk[1])) <= grade, reversed(chunks)))
-    if sum(_grade(len(data)) == grade for _, data in last) >= _FAN:
-        count = sum(count for count, _ in last)
-        chunks[-len(last) :] = [(count, frame(items[-count:]))]
+    if sum(_grade(len(data)) == grade for _, data, _ in last) >= _FAN:
+        count = sum(count for count, _, _ in last)
+        chunks[-len(last) :] = [(count, codec.dump_all(items[-count:]), ())]
 
 
 def _grade(size: int) -> int:
@@ -220,10 +245,9 @@ def unpack(reference: Reference, codec: Codec, fetched: Mapping[str, bytes]) -> 
             return codec.load((kind, b"".join(fetched[name] for name in digests)))
         case ["delta", inner]:
             return _DeltaSnapshot(unpack(inner, codec, fetched))
-        case ["list", _, _, items]:
+        case ["list", _, _, last]:
             value: list[Any] = []
             for _, _, digests in chunks_of(reference, fetched):
-                held = unframe(b"".join(fetched[name] for name in digests))
-                value += [codec.load((kind, data)) for kind, data in held]
-            return value + [codec.load((kind, data)) for kind, data in items]
+                value += codec.load_all(b"".join(fetched[name] for name in digests))
+            return value + codec.load_all(last if type(last) is bytes else frame(last))
     raise CorruptStore(f"a checkpoint holds a value of form {reference[0]!r}: not ours")

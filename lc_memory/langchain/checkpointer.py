@@ -26,7 +26,7 @@ from lc_memory.langchain.checkpoint_pruning import inner, outdated
 from lc_memory.langchain.checkpoint_reading import Reader
 from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
 from lc_memory.langchain.checkpoint_state import Spot, State, Write, put_writes, writes_of
-from lc_memory.langchain.checkpoint_threads import PAGE, Threads, busy, places
+from lc_memory.langchain.checkpoint_threads import PAGE, Known, Threads, busy, places
 from lc_memory.langchain.checkpoint_values import (
     PIECE,
     Chunk,
@@ -38,7 +38,7 @@ from lc_memory.langchain.checkpoint_values import (
     pack,
     parts_of,
 )
-from lc_memory.records import ABSENT, Namespace, Query, Record, Seen, check_namespace
+from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
 
 
@@ -82,10 +82,14 @@ class Checkpointer(BaseCheckpointSaver[int]):
         self._bridge = bridge
         self._root = check_namespace((*scope, "checkpoints"))
         self._threads = Threads(store, self._root)
+        self._made = Codec(self.serde)
 
     @property
     def _codec(self) -> Codec:
-        return Codec(self.serde)  # with_allowlist() copies this object and changes its serializer
+        # with_allowlist() copies this object and changes its serializer
+        if self._made.serde is not self.serde:
+            self._made = Codec(self.serde)
+        return self._made
 
     @property
     def _reader(self) -> Reader:
@@ -118,17 +122,19 @@ class Checkpointer(BaseCheckpointSaver[int]):
             for _ in range(RETRIES):
                 try:
                     self._threads.begin(spot, known)
-                    before = [] if alone else self._before(spot, parent, complete, codec)
+                    before = [] if alone else self._before(known, spot, parent, complete, codec)
                     parts, values = self._pack(spot, checkpoint, new_versions, before, codec)
                 except Missing:  # what came before is damaged; this one need not be
                     known.forget()
                     alone = True
                     continue
                 state = State(spot, checkpoint["id"], parent, *dumped, values)
-                ops = [state.put(codec, name), *parts.puts(spot.parts)]
+                ops: list[Op] = [state.put(codec, name), *parts.puts(spot.parts)]
                 try:
                     if any(map(in_parts, state.references)):
-                        self._threads.write(spot, ops)
+                        # A backup may have been restored that knows nothing of them.
+                        there = [Expect(*one.place) for one in before]
+                        self._threads.write(spot, [*there, *ops], closing=self.keep is not None)
                     else:
                         self._store.write(ops)
                 except Conflict:
@@ -143,14 +149,19 @@ class Checkpointer(BaseCheckpointSaver[int]):
         return spot.config(state.id)
 
     def _before(
-        self, spot: Spot, parent: str | None, metadata: CheckpointMetadata, codec: Codec
+        self,
+        known: Known,
+        spot: Spot,
+        parent: str | None,
+        metadata: CheckpointMetadata,
+        codec: Codec,
     ) -> Sequence[State]:
         """The checkpoint that one continues; for a subgraph's first one, those around it."""
         ids = [(spot, parent)] if parent else []
         if not parent:
             around = metadata.get("parents") or {}
             ids = [(spot._replace(ns=ns), id) for ns, id in around.items() if ns != spot.ns]
-        found = (self._threads.recall(place, id, codec) for place, id in ids)
+        found = (self._threads.recall(known, place, id, codec) for place, id in ids)
         return [state for state in found if state is not None]
 
     def _pack(
@@ -164,7 +175,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """The parts to be added, and where the values of the channels are kept."""
         fetched = self._threads.older(places(before), codec)
         there = {n for state in before for ref in state.references for n in parts_of(ref, fetched)}
-        parts = Parts(codec, self._threads.key(codec), there)
+        kept = self._threads.shelf.at_hand(there)
+        parts = Parts(codec, self._threads.key(codec), there, kept)
         same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
         values: dict[str, tuple[Any, Reference]] = {}
         given = checkpoint["channel_values"]

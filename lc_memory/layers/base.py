@@ -69,6 +69,11 @@ class Layer(Store):
     def find(self, query: Query) -> Page:
         return self.inner.find(query)
 
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        if type(self).find is Layer.find:
+            return self.inner.find_many(queries)
+        return super().find_many(queries)
+
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         entered = self.enter(ops)
         return self.leave(ops, asked(ops, entered, self.inner.write(entered)))
@@ -144,6 +149,11 @@ class Handle(Layer):
 
     def find(self, query: Query) -> Page:
         return self.inner.find(query if query.prefix else without_system(self.inner, query))
+
+    def find_many(self, queries: Sequence[Query]) -> list[Page]:
+        if all(query.prefix for query in queries):
+            return self.inner.find_many(queries)
+        return super().find_many(queries)
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()

@@ -17,6 +17,7 @@ from lc_memory.stores.sql_filters import Sql
 
 if TYPE_CHECKING:
     from lc_memory.store import Clock
+    from lc_memory.stores.sql_guarded import Guarded
     from lc_memory.stores.sql_single import Singles
 
 T = TypeVar("T")
@@ -48,6 +49,9 @@ class Database(ABC):
     #: and leaves the transaction as it was.
     tells_duplicates = False
     duplicate: type[Exception] = Exception
+
+    #: Whether each statement is a message to a server, for whose answer one waits.
+    distant = False
 
     engine: sa.Engine
 
@@ -82,6 +86,22 @@ class Database(ABC):
     def singles(self, clock: Clock) -> Singles | None:
         """What writes single records faster than a transaction, if something does."""
         return None
+
+    def guarded(self, clock: Clock) -> Guarded | None:
+        """What writes new records under conditions faster than a transaction, if something does."""
+        return None
+
+    #: What a SELECT in a condition adds so that its rows stay as they are until the commit.
+    holding = ""
+
+    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        """Run one INSERT that commits by itself; whether it made so many rows, and not none."""
+        raise NotImplementedError
+
+    def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+        """Rows of the columns of a record as a table in a statement, and its parameters."""
+        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        return f"(VALUES {marks})", [value for row in rows for value in row]
 
     @abstractmethod
     def scrub(self) -> bool:

@@ -35,6 +35,7 @@ from lc_memory.records import (
     Query,
     Record,
     Restore,
+    State,
     Touch,
     check_id,
 )
@@ -108,6 +109,13 @@ class MongoStore(Store):
         if len(different) < len(ids):  # each value belongs to the caller, twice if asked twice
             records = [deepcopy(record) for record in records]
         return [r if r is not None and (expired or r.lives_at(now)) else None for r in records]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        with self._server.errors():
+            documents = _documents(self._records, list(dict.fromkeys(ids)), whole=False)
+            rows = {row[:2]: row for row in map(row_of, documents)}
+        return [row.state if (row := rows.get(id)) is not None else None for id in ids]
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:  # by a field: Python sorts

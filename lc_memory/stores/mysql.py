@@ -19,7 +19,7 @@ from lc_memory.stores.server import ServerDatabase
 from lc_memory.stores.sql_filters import Sql
 
 _COLLISIONS: Final = (ER.LOCK_DEADLOCK, ER.DUP_ENTRY, ER.CHECKREAD)
-_ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
+_ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
 
 
 def _text(value: str | bytes) -> str:

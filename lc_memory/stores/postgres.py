@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import psycopg
@@ -24,6 +24,10 @@ from lc_memory.stores.names import write_namespace
 from lc_memory.stores.server import ServerDatabase, ServerSession
 from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack, within_limits
 
+if TYPE_CHECKING:
+    from lc_memory.store import Clock
+    from lc_memory.stores.sql_guarded import Guarded
+
 #: The advisory lock that writers share, and that declaring an index or migrating takes alone.
 _LOCK: Final = 7_461_105_203
 
@@ -34,6 +38,9 @@ _NEVER: Final = 2**62
 #: Unique violation, serialization failure, deadlock.
 _COLLISIONS: Final = ("23505", "40001", "40P01")
 
+
+#: The types of a record's columns.
+_KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "bigint", "text")
 
 #: An INSERT of whole rows into the table of records.
 _INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \(([^)]+)\)) VALUES \([ ,?]+\)")
@@ -60,6 +67,7 @@ class PostgreSQL(ServerDatabase):
 
     error = psycopg.Error
     locking = " FOR UPDATE OF r"
+    holding = " FOR SHARE OF r"
     current_schema = "current_schema()"
     rewriting = "VACUUM FULL"
     integer = "bigint"
@@ -148,6 +156,15 @@ class PostgreSQL(ServerDatabase):
         source = "unnest(?::text[], ?::text[]) AS w (n, k) CROSS JOIN lc_memory_records AS r"
         return source, 'r.namespace = w.n AND r."key" = w.k', names
 
+    def guarded(self, clock: Clock) -> Guarded:
+        from lc_memory.stores.sql_guarded import Guarded
+
+        return Guarded(self, clock)
+
+    def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+        arrays = ", ".join(f"?::{kind}[]" for kind in _KINDS)
+        return f"unnest({arrays})", [list(column) for column in zip(*rows, strict=True)]
+
     def condition(self, node: Node | None) -> Sql | None:
         found = within_limits(_condition(node))
         if found is None:
@@ -185,7 +202,7 @@ def _where(node: Where) -> Sql | None:
     )
     return (
         "jsonb_path_exists(r.value::jsonb, ?::jsonpath, ?::jsonb)",
-        [f"lax {path} ? ({question})", json.dumps(operands)],
+        [f"lax {path} ? ({question})" if question else f"lax {path}", json.dumps(operands)],
     )
 
 
@@ -198,7 +215,7 @@ def _test(test: Test) -> tuple[str, dict[str, Any]] | None:
         case Compare(operator, operand):
             return _compare(operator, operand)
         case Exists():
-            return "true == true || @ == @", {}
+            return "", {}
         case Size() | Elements():
             return None
     return None

@@ -55,6 +55,8 @@ class ServerDatabase(Database):
     """A pool of connections to one server. Every connection is in autocommit mode, and
     transactions are begun by hand: a read is one message."""
 
+    distant = True
+
     #: The driver's base class of errors.
     error: type[Exception]
 
@@ -149,10 +151,7 @@ class ServerDatabase(Database):
             "SELECT 1 FROM information_schema.tables WHERE table_name = 'lc_memory_schema' "
             f"AND table_schema = {self.current_schema}"
         )
-        rows = select("SELECT version FROM lc_memory_schema") if there else []
-        found = int(rows[0][0]) if rows else 0
-        schema.pending(found, self.engine.dialect)
-        return found
+        return schema.version_in(select, self.place) if there else 0
 
     def singles(self, clock: Clock) -> Singles:
         from lc_memory.stores.sql_single import Singles
@@ -163,6 +162,12 @@ class ServerDatabase(Database):
         """Run one statement that commits by itself. Gives the row that it returns, or an empty
         one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
         the connection does not look alive."""
+        return self._alone(sql, parameters, 1)
+
+    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        return bool(self._alone(sql, parameters, count))
+
+    def _alone(self, sql: str, parameters: Sequence[Any], count: int) -> list[Any]:
 
         def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
@@ -170,7 +175,7 @@ class ServerDatabase(Database):
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(marked(sql), parameters, **self.again)
-                    if cursor.rowcount != 1:
+                    if cursor.rowcount != count:
                         return []
                     return list(cursor.fetchall()) if cursor.description else [()]
             except self.error as error:

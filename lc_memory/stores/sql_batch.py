@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from lc_memory import values
-from lc_memory.records import ABSENT, Clear, Delete, Id, Limits, Namespace, Put, Record, Touch
+from lc_memory.records import (
+    ABSENT,
+    Clear,
+    Delete,
+    Expect,
+    Id,
+    Limits,
+    Namespace,
+    Put,
+    Record,
+    State,
+    Touch,
+)
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Index
 from lc_memory.stores.database import Database, Session
@@ -20,6 +32,7 @@ COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for 
 
 _WITHOUT_VALUE: Final = COLUMNS.replace("r.value", "'{}'")
 _NAMES: Final = 'r.namespace, r."key", '
+_NAME_AND_STATE: Final = 'r.namespace, r."key", r.version, r.updated_at, r.expires_at'
 
 _INSERT: Final = (
     f'INSERT INTO lc_memory_records (namespace, "key", value, {", ".join(_FIELDS)}) '
@@ -44,6 +57,9 @@ _CHUNK: Final = 400  # ids a statement
 #: with every change of what is a word.
 WORDS: Final = Index(("lc_memory",), ("@words", "1"))
 
+#: Under this name it stands there how far a reindexing has come.
+REINDEXING: Final = write_namespace(("lc_memory", "@reindexing"))
+
 
 class Batch:
     """What a transaction has read, and what it is about to write."""
@@ -61,7 +77,7 @@ class Batch:
 
     def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
         """Carry out the steps in order, and write what becomes of the rows."""
-        if self._database.tells_duplicates and _all_creating(steps):
+        if self._database.tells_duplicates and all_creating(steps):
             results = self._all_new(steps, tick, now)
             if results is not None:
                 return results
@@ -77,10 +93,12 @@ class Batch:
 
     def _all_new(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None] | None:
         """Carry out Puts as if none of them were there yet; None if one is."""
-        settled = [settle(step, None, tick + i, now) for i, step in enumerate(steps)]
-        rows = [row for row, _ in settled if row is not None]
+        expected = sorted({step.id for step in steps if type(step.op) is Expect})
+        held = load(self._session.select, self._database, expected, False) if expected else {}
+        settled = [settle(step, held.get(step.id), tick + i, now) for i, step in enumerate(steps)]
+        rows = [row for row, record in settled if row is not None and record is not None]
         new = [(write_namespace(row[0]), *row[1:]) for row in rows]
-        if not self._inserted(new):
+        if new and not self._inserted(new):
             return None
         self._index(rows)
         return [record for _, record in settled]
@@ -175,9 +193,13 @@ class Batch:
             self._session.run_many(sql, rows)
 
 
-def _all_creating(steps: Sequence[Step]) -> bool:
-    """Whether all of them mean the same where nothing is stored yet: a new record."""
-    return all(type(step.op) is Put and step.op.replacing in (None, ABSENT) for step in steps)
+def all_creating(steps: Sequence[Step]) -> bool:
+    """Whether all of them mean the same where nothing is stored yet: a new record; but for those
+    that expect others to be there."""
+    puts = [step for step in steps if type(step.op) is not Expect]
+    if not all(type(step.op) is Put and step.op.replacing in (None, ABSENT) for step in puts):
+        return False
+    return len(puts) == len(steps) or len({step.id for step in steps}) == len(steps)
 
 
 def build_index(session: Session, index: Index) -> int:
@@ -225,6 +247,19 @@ def load(
             row = row_of(found)
             rows[row[:2]] = row
     return rows
+
+
+def load_states(
+    select: Callable[[str, Sequence[Any]], list[Any]], database: Database, ids: Sequence[Id]
+) -> dict[Id, State]:
+    """The states of those ids that are there, in one statement for each few hundred."""
+    states: dict[Id, State] = {}
+    for start in range(0, len(ids), _CHUNK):
+        source, condition, parameters = database.among(ids[start : start + _CHUNK])
+        sql = f"SELECT {_NAME_AND_STATE} FROM {source} WHERE {condition}"
+        for name, key, version, updated, expires in select(sql, parameters):
+            states[read_namespace(name), key] = State(version, updated, expires)
+    return states
 
 
 def row_of(columns: Sequence[Any]) -> Row:

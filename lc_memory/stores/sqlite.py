@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -31,6 +31,10 @@ from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
+
+if TYPE_CHECKING:
+    from lc_memory.store import Clock
+    from lc_memory.stores.sql_guarded import Guarded
 
 T = TypeVar("T")
 
@@ -112,7 +116,7 @@ class SQLite(Database):
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                self._begin(connection)
+                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
@@ -125,6 +129,24 @@ class SQLite(Database):
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
+    def guarded(self, clock: Clock) -> Guarded:
+        from lc_memory.stores.sql_guarded import Guarded
+
+        return Guarded(self, clock)
+
+    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        with self._writing, self._alone or _NOTHING:
+            if not self._open:
+                raise closed("store")
+            try:
+                connection = self._writing_connection()
+                found = self._patiently(lambda: connection.execute(sql, parameters).rowcount)
+            except sqlite3.IntegrityError:
+                return False
+            except (sqlite3.Error, sa.exc.DBAPIError) as error:
+                raise self._translated(error) from error
+        return found == count
+
     def migrate(self) -> None:
         """Create or upgrade the tables, under the write lock."""
         if self._version() == schema.VERSION:
@@ -133,7 +155,7 @@ class SQLite(Database):
             connection.execute("PRAGMA journal_mode = WAL")
 
         def upgrade(session: Session) -> None:
-            for statement in schema.pending(_version(session.select), self.engine.dialect):
+            for statement in schema.pending(self._version_in(session), self.engine.dialect):
                 session.run(statement)
 
         self.transact(upgrade)
@@ -193,9 +215,11 @@ class SQLite(Database):
 
     def _version(self) -> int:
         with self._connection() as connection:
-            found = _version(_Session(connection).select)
-            schema.pending(found, self.engine.dialect)
-            return found
+            return self._version_in(_Session(connection))
+
+    def _version_in(self, session: Session) -> int:
+        there = session.select("SELECT 1 FROM sqlite_master WHERE name = 'lc_memory_schema'")
+        return schema.version_in(session.select, f"SQLite {self.place!r}") if there else 0
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -239,14 +263,13 @@ class SQLite(Database):
                 self._idle.remove(taken)
                 taken[0].close()
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Take the write lock. SQLite's own waiting backs off up to 100 ms at a time, which
-        starves a writer among busy processes; short random naps are fair."""
+    def _patiently(self, lock: Callable[[], T]) -> T:
+        """Do what takes the write lock first. SQLite's own waiting backs off up to 100 ms at a
+        time, which starves a writer among busy processes; short random naps are fair."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
+                return lock()
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() > deadline:
                     raise
@@ -270,12 +293,6 @@ class SQLite(Database):
         if code == sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
         return StoreError(f"{where}: {error}")
-
-
-def _version(select: Callable[[str], list[Any]]) -> int:
-    if not select("SELECT 1 FROM sqlite_master WHERE name = 'lc_memory_schema'"):
-        return 0
-    return int(select("SELECT version FROM lc_memory_schema")[0][0])
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

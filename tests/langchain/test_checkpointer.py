@@ -162,6 +162,19 @@ def test_writes_may_come_before_their_checkpoint(saver: Checkpointer) -> None:
     assert found.pending_writes == [("task", "a", 1)]
 
 
+@pytest.mark.parametrize("tasks", [0, 1, 3, 4, 7])
+def test_the_latest_comes_with_its_own_writes(saver: Checkpointer, tasks: int) -> None:
+    """However many others have, before it and after it."""
+    thread, other = Thread(saver), Thread(saver, ns="inner")
+    before, config = thread.put(n=1), thread.put(n=2)
+    later = {"configurable": {**config["configurable"], "checkpoint_id": "f" * 36}}
+    for place, times in ((before, 2), (config, tasks), (later, 2), (other.put(), 3)):
+        for task in range(times):
+            saver.put_writes(place, [("a", place["configurable"]["checkpoint_id"])], f"task{task}")
+    own = config["configurable"]["checkpoint_id"]
+    assert thread.latest().pending_writes == [(f"task{task}", "a", own) for task in range(tasks)]
+
+
 def test_writers_of_one_task_lose_nothing(saver: Checkpointer) -> None:
     config = Thread(saver).put()
     start = threading.Barrier(6)

@@ -1,0 +1,97 @@
+"""New records, on the condition that others are there: one statement, which commits by itself.
+
+It writes only if the conditions hold, none of the records is there yet, and the declared indexes
+are those we know. If not, or where an index has to be kept in step, the batch is a transaction's
+(:mod:`sql_batch`), which tells what was in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from lc_memory import values
+from lc_memory.records import Expect, Record
+from lc_memory.rows import Step, settle
+from lc_memory.store import Clock, Index
+from lc_memory.stores.names import read_namespace, write_namespace
+from lc_memory.stores.sql_batch import WORDS, all_creating
+
+if TYPE_CHECKING:
+    from lc_memory.stores.database import Database
+
+_FIELDS: Final = 'namespace, "key", value, version, created_at, updated_at, expires_at, owner'
+_MOST: Final = 8  # records, and conditions: each number of them is a statement of its own
+_THERE: Final = (
+    'SELECT 1 FROM lc_memory_records AS r WHERE r.namespace = ? AND r."key" = ? '
+    "AND (r.expires_at IS NULL OR r.expires_at > ?)"
+)
+_SEEN: Final = f"{_THERE} AND r.version = ? AND r.created_at = ?"
+
+
+class Guarded:
+    """Writes new records under conditions. Who uses it lets one thread at a time in."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: tuple[int, dict[Index, int]] | None = None
+
+    def write(self, steps: Sequence[Step]) -> list[Record | None] | None:
+        """Carry out the batch; None if it is a transaction's to do."""
+        expecting = sum(type(step.op) is Expect for step in steps)
+        if not 0 < expecting < len(steps) <= _MOST or not all_creating(steps):
+            return None
+        generation, indexes = self._known or self._read_indexes()
+        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
+            return None
+        tick, now = self._clock.ticks(len(steps)), self._clock.now()
+        rows: list[tuple[Any, ...]] = []
+        conditions: list[bool] = []  # whether it says of which version a record must be
+        bounds: list[Any] = [generation]
+        results: list[Record | None] = []
+        for at, step in enumerate(steps):
+            record = None
+            if isinstance(step.op, Expect):
+                seen = step.op.seen
+                bounds += write_namespace(step.namespace), step.key, now
+                if isinstance(seen, Record):
+                    bounds += seen.version, values.micros(seen.created_at)
+                conditions.append(isinstance(seen, Record))
+            else:
+                row, record = settle(step, None, tick + at, now)
+                assert row is not None
+                rows.append((write_namespace(row[0]), *row[1:]))
+            results.append(record)
+        source, new = self._database.table_of(rows)
+        sql = _statement(source, tuple(conditions), self._database.holding)
+        if self._database.insert(sql, [*new, *bounds], len(rows)):
+            return results
+        self._known = None
+        return None
+
+    def _read_indexes(self) -> tuple[int, dict[Index, int]]:
+        found = self._database.select(
+            "SELECT s.generation, i.id, i.namespace, i.path "
+            "FROM lc_memory_schema AS s LEFT JOIN lc_memory_indexes AS i ON 1 = 1"
+        )
+        self._known = (
+            int(found[0][0]),
+            {
+                Index(read_namespace(namespace), read_namespace(path)): number
+                for _, number, namespace, path in found
+                if number is not None
+            },
+        )
+        return self._known
+
+
+@lru_cache(maxsize=256)
+def _statement(source: str, conditions: tuple[bool, ...], holding: str) -> str:
+    """What inserts the rows of a source, if the conditions hold."""
+    guards = "".join(f" AND EXISTS ({_SEEN if seen else _THERE}{holding})" for seen in conditions)
+    return (
+        f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT w.* FROM {source} AS w "
+        f"CROSS JOIN lc_memory_schema AS s WHERE s.generation = ?{guards}"
+    )
