@@ -1,7 +1,7 @@
 """The MongoDB store: records as documents of one collection (:mod:`mongo_documents`).
 
 An operation on one record is one write that names the version it has seen, and is tried again if
-another writer was faster; a Put need not even look (:mod:`mongo_single`). A batch over several
+another writer was faster; a Put often need not look (:mod:`mongo_single`). A batch over several
 records is a transaction, which needs a replica set. What becomes of a record is said by
 :mod:`lc_memory.rows`, as for every store.
 """
@@ -41,7 +41,6 @@ from lc_memory.records import (
 )
 from lc_memory.rows import Row, Step, next_key, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
-from lc_memory.stores import mongo_single
 from lc_memory.stores.mongo_bulk import InSession, in_chunks, reading, replace_all
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
 from lc_memory.stores.mongo_documents import (
@@ -53,6 +52,7 @@ from lc_memory.stores.mongo_documents import (
     row_of,
 )
 from lc_memory.stores.mongo_filters import after, alive, allowed, condition, joined, sorting, under
+from lc_memory.stores.mongo_single import Singles
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
@@ -86,6 +86,7 @@ class MongoStore(Store):
         self._server = MongoConnection(parse_url(url), timeout)
         self._records = self._server.records
         self._clock = Clock(clock)
+        self._singles = Singles(self._records, self._clock)
         self.capabilities = replace(self.capabilities, atomic=self._server.transactional)
         try:
             with self._server.errors():
@@ -237,12 +238,17 @@ class MongoStore(Store):
 
     def _batch(self, steps: Sequence[Step], session: Session) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
-        return _Batch(self._records, session).carry_out(steps, tick, now)
+        batch = _Batch(self._records, session)
+        results = batch.carry_out(steps, tick, now)
+        for step in steps:
+            if isinstance(step.op, Put) and step.id in batch.rows:
+                self._singles.remember(batch.rows[step.id])
+        return results
 
     def _write_one(self, steps: Sequence[Step]) -> list[Record | None]:
         """Carry out steps that all concern one record."""
         if len(steps) == 1 and isinstance(steps[0].op, Put):
-            record = mongo_single.put(self._records, steps[0], self._clock)
+            record = self._singles.put(steps[0])
             if record is not None:
                 return [record]
         for attempt in range(RETRIES):
@@ -258,6 +264,8 @@ class MongoStore(Store):
                 row, result = settle(step, row, tick + i, now)
                 results.append(result)
             if row is held or self._swap(held, row):
+                if row is not None and steps[0].key is not None:
+                    self._singles.remember(row)
                 return results
             pause(attempt)
         raise StoreUnavailable("MongoDB: others write this record all the time")
@@ -359,7 +367,7 @@ class _Batch:
     def __init__(self, records: Collection[Document], session: Session) -> None:
         self._records = records
         self._session = session
-        self._rows: dict[Id, Row] = {}
+        self.rows: dict[Id, Row] = {}
         self._stored: set[Id] = set()  # what the collection holds now
         self._changed: dict[Id, Row | None] = {}
         self._last: dict[Namespace, str] = {}
@@ -367,8 +375,8 @@ class _Batch:
     def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
         """Carry out the steps in order, and write what becomes of the rows."""
         ids = sorted({step.id for step in steps if step.key is not None})
-        self._rows = _load(self._records, ids, _need_values(steps), self._session)
-        self._stored = set(self._rows)
+        self.rows = _load(self._records, ids, _need_values(steps), self._session)
+        self._stored = set(self.rows)
         results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
         self._flush()
         return results
@@ -381,16 +389,16 @@ class _Batch:
             step = replace(step, key=self._next_key(step.namespace))
         else:
             self._last.pop(step.namespace, None)
-        held = self._rows.get(step.id)
+        held = self.rows.get(step.id)
         row, result = settle(step, held, tick, now)
         if isinstance(step.op, Expect) and step.id in self._stored:
             # A transaction is told of what others write only where it writes itself.
             locked = {"_id": name_of(step.id)}, {"$inc": {"locks": 1}}
             self._records.update_one(*locked, session=self._session)
         if row is None:
-            self._rows.pop(step.id, None)
+            self.rows.pop(step.id, None)
         else:
-            self._rows[step.id] = row
+            self.rows[step.id] = row
         if row is not held:
             self._changed[step.id] = row
         return result
@@ -407,8 +415,8 @@ class _Batch:
     def _clear(self, prefix: Namespace) -> None:
         self._flush()
         self._records.delete_many(joined(under(prefix)), session=self._session)
-        for id in [id for id in self._rows if id[0][: len(prefix)] == prefix]:
-            del self._rows[id]
+        for id in [id for id in self.rows if id[0][: len(prefix)] == prefix]:
+            del self.rows[id]
             self._stored.discard(id)
         self._last.clear()
 

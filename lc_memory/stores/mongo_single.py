@@ -1,85 +1,76 @@
 """One record put by one message to MongoDB, without reading it first.
 
-The write is guarded: it happens only if what it was made from is so. If not, the store reads the
-record and tries again. This is the one place beside :mod:`lc_memory.rows` and :mod:`sql_single`
-that says what a Put does to a row.
+The write is guarded: it happens only if what it was made from is still so. If not, the store reads
+the record and tries again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
-from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from lc_memory.records import Put, Record
+from lc_memory.records import ABSENT, Id, Put, Record
 from lc_memory.rows import Row, Step, settle
 from lc_memory.store import Clock
 from lc_memory.stores.mongo_client import is_collision
 from lc_memory.stores.mongo_documents import Document, document_of, name_of
 from lc_memory.stores.mongo_filters import alive
 
-_TOLD = dict.fromkeys(("version", "created_at", "updated_at", "owner"), 1)
+_MOST: Final = 10_000  # records that are remembered
 
 
-def put(records: Collection[Document], step: Step, clock: Clock) -> Record | None:
-    """Carry out a Put; None if the record must be read for it."""
-    assert isinstance(step.op, Put)
-    seen = step.op.replacing
-    if seen is None and step.op.seal is not None:  # which must know the version
-        return None
-    held = None
-    if isinstance(seen, Record):  # what it was then, if it is so still, need not be read
-        held = Row.of(seen, "")._replace(expires=None)
-    now = clock.now()
-    row, record = settle(step, held, clock.ticks(1), now)
-    assert row is not None
-    try:
-        if seen is None:
-            return _upserted(records, row, now).record(step.value)
-        if held is None:
-            records.insert_one(document_of(row))
-            return record
-        asked = {
-            "_id": name_of(step.id),
-            "version": held.version,
-            "created_at": held.created,
-            "updated_at": held.updated,
-            "owner": held.owner,
-            **alive(now),
-        }
-        return record if records.replace_one(asked, document_of(row)).matched_count else None
-    except OperationFailure as error:
-        if is_collision(error):
+class Singles:
+    """Puts what the caller has seen, what must be new, and what was written here before."""
+
+    def __init__(self, records: Collection[Document], clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+        self._known: dict[Id, Row] = {}  # without their values, as far as we know
+
+    def remember(self, row: Row) -> None:
+        """This is how the record was written."""
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[row[:2]] = row._replace(text="")
+
+    def put(self, step: Step) -> Record | None:
+        """Carry out a Put; None if the record must be read for it."""
+        assert isinstance(step.op, Put)
+        seen = step.op.replacing
+        held = self._known.pop(step.id, None)
+        if seen is ABSENT:
+            held = None
+        elif isinstance(seen, Record):
+            held = Row.of(seen, "")
+        elif held is None:
             return None
-        raise
+        if held is not None:  # whether it has expired is for the server to say
+            held = held._replace(expires=None)
+        row, record = settle(step, held, self._clock.ticks(1), self._clock.now())
+        assert row is not None
+        if not self._swapped(held, row):
+            return None
+        self.remember(row)
+        return record
 
-
-def _upserted(records: Collection[Document], row: Row, now: int) -> Row:
-    """Write what the row is if there is none yet; give what became of the one there. One that has
-    expired is not found, and not replaced: it collides."""
-    document = document_of(row)
-    name = document.pop("_id")
-    made = {field: document.pop(field) for field in ("namespace", "key", "created_at")}
-    update: dict[str, Any] = {
-        "$setOnInsert": made,
-        "$inc": {"version": document.pop("version")},
-        "$max": {"updated_at": document.pop("updated_at")},
-        "$set": document,
-    }
-    if gone := {field: "" for field in ("text", "expires_at") if field not in document}:
-        update["$unset"] = gone
-    found: Any = records.find_one_and_update(
-        {"_id": name, **alive(now)},
-        update,
-        projection=_TOLD,
-        upsert=True,
-        return_document=ReturnDocument.AFTER,
-    )
-    return row._replace(
-        version=found["version"],
-        created=found["created_at"],
-        updated=found["updated_at"],
-        owner=found.get("owner"),
-    )
+    def _swapped(self, held: Row | None, row: Row) -> bool:
+        """Write the row, if what is stored is still the one that is held."""
+        try:
+            if held is None:
+                self._records.insert_one(document_of(row))
+                return True
+            same = {
+                "_id": name_of(row[:2]),
+                "version": held.version,
+                "created_at": held.created,
+                "updated_at": held.updated,
+                "owner": held.owner,
+                **alive(self._clock.now()),
+            }
+            return self._records.replace_one(same, document_of(row)).matched_count == 1
+        except OperationFailure as error:
+            if is_collision(error):
+                return False
+            raise

@@ -31,6 +31,7 @@ _FIELDS: Final = ("version", "created_at", "updated_at", "expires_at", "owner")
 COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for f in _FIELDS)])
 
 _WITHOUT_VALUE: Final = COLUMNS.replace("r.value", "'{}'")
+_NAMES: Final = 'r.namespace, r."key", '
 _NAME_AND_STATE: Final = 'r.namespace, r."key", r.version, r.updated_at, r.expires_at'
 
 _INSERT: Final = (
@@ -237,8 +238,12 @@ def load(
     rows: dict[Id, Row] = {}
     for start in range(0, len(ids), _CHUNK):
         source, condition, parameters = database.among(ids[start : start + _CHUNK])
+        if len(ids) == 1:  # whose names are known
+            columns = columns.removeprefix(_NAMES)
         sql = f"SELECT {columns} FROM {source} WHERE {condition}"
         for found in select(sql + database.locking if lock else sql, parameters):
+            if len(ids) == 1:
+                return {ids[0]: Row(*ids[0], *found)}
             row = row_of(found)
             rows[row[:2]] = row
     return rows

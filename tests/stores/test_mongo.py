@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from lc_memory import Index, Memory, Query, __version__
+from lc_memory import ABSENT, Index, Memory, Query, __version__
 from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, Unsupported
 from lc_memory.log import Log
 from lc_memory.paging import read_cursor
@@ -209,6 +209,24 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
             store.write([Put((name,), str(i), {}) for name in ("n", "m") for i in range(3)])
             assert store.write([Clear(("n",))]) == [None]
             assert store.namespaces() == [("m",)]
+
+    def test_what_was_put_here_is_put_again_unread(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any) -> Any:
+            raise AssertionError("it was read")
+
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            store.put(("n",), "k", {})
+            seen = other.put(("n",), "other", {})
+            with monkeypatch.context() as without:
+                without.setattr("lc_memory.stores.mongo._load", refuse)
+                assert store.put(("n",), "k", {"n": 2}).version == 2
+                assert store.put(("n",), "other", {}, replacing=seen).version == 2
+                assert store.put(("n",), "new", {}, replacing=ABSENT).version == 1
+            other.delete(("n",), "k")
+            assert other.put(("n",), "k", {"n": 3}).version == 1
+            assert store.put(("n",), "k", {"n": 4}).version == 2
 
     def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
         self.databases(tmp_path)

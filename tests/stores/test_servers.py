@@ -160,6 +160,27 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
             store._db.upserting = None
             compare_puts(store, clock)
 
+    def test_one_statement_puts_what_is_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            for forbidden in ("select", "transact"):
+                monkeypatch.setattr(store._db, forbidden, _boom)
+            second = store.put(("n",), "k", {"n": 2})
+            assert store.put(("n",), "k", {"n": 3}, replacing=second).version == 3
+
+    def test_who_finds_no_connection_is_told(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path, timeout=0.2) as store:
+            assert isinstance(store._db, ServerDatabase)
+            pool = store._db.pool
+            taken = [pool.take() for _ in range(POOL + RUSH)]
+            with pytest.raises(StoreUnavailable, match="were busy"):
+                store.get(("n",), "k")
+            for connection in taken:
+                pool.give(connection)
+            assert store.get(("n",), "k") is None
+
     def test_connections_come_back_and_are_closed(self, tmp_path: Path) -> None:
         store = self.open_store(tmp_path)
         threads = [threading.Thread(target=lambda: list(store.records())) for _ in range(20)]
@@ -184,7 +205,7 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
         raise NotImplementedError
 
 
-def _boom(value: Any) -> Any:
+def _boom(*_: Any) -> Any:
     raise RuntimeError("boom")
 
 
