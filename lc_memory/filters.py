@@ -17,7 +17,8 @@ too long is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -128,6 +129,14 @@ class In(Test):
         return any(same(value, item) for item in self.values)
 
 
+_COMPARED: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Compare(Test):
     """``value <operator> operand`` between values of one type; ``operator`` is gt gte lt lte."""
@@ -138,15 +147,7 @@ class Compare(Test):
     def holds(self, value: Any) -> bool:
         if value is MISSING or values.rank(value) != values.rank(self.operand):
             return False
-        match self.operator:
-            case "gt":
-                return bool(value > self.operand)
-            case "gte":
-                return bool(value >= self.operand)
-            case "lt":
-                return bool(value < self.operand)
-            case _:
-                return bool(value <= self.operand)
+        return bool(_COMPARED[self.operator](value, self.operand))
 
 
 @dataclass(frozen=True, slots=True)

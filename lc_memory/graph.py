@@ -72,7 +72,7 @@ class Graph:
         """The graph drawn: the root on the left, and what it leads to in columns."""
         spots = self._spots()
         around = any(spots[edge.target][0] <= spots[edge.source][0] for edge in self.edges)
-        margin = 110 if around else 20  # arrows around the right side, and their labels
+        margin = 130 if around else 20  # arrows around the right side, and their labels
         right = max((x for x, _ in spots.values()), default=0) + _WIDTH + margin
         low = max((y for _, y in spots.values()), default=0) + _HEIGHT + 20
         parts = [
@@ -235,15 +235,16 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], label: str) -> list[str
     x2, y2 = end[0], end[1] + _HEIGHT // 2
     if x2 <= start[0]:  # back, or within the column: around the right side
         x2 = end[0] + _WIDTH
-        bend = f"M{x1} {y1}C{x1 + 60} {y1},{x2 + 60} {y2},{x2} {y2}"
-        middle = max(x1, x2) + 46
+        reach = 20 + min(abs(y1 - y2) // 2, 90)  # the farther apart, the wider
+        bend = f"M{x1} {y1}C{x1 + reach} {y1},{x2 + reach} {y2},{x2} {y2}"
+        place = f'x="{x1 + 14}" y="{y1 + (-4 if y2 < y1 else 12)}"'  # where it leaves
     else:
         bend = f"M{x1} {y1}C{x1 + 45} {y1},{x2 - 45} {y2},{x2} {y2}"
-        middle = (x1 + x2) // 2
+        place = f'x="{(x1 + x2) // 2}" y="{(y1 + y2) // 2 - 4}" text-anchor="middle"'
     parts = [f'<path d="{bend}" fill="none" stroke="#789" marker-end="url(#lc-end)"/>']
     if label:
         parts.append(
-            f'<text x="{middle}" y="{(y1 + y2) // 2 - 4}" text-anchor="middle" fill="#456" '
-            f'font-size="10">{html.escape(_short(label, 20))}</text>'
+            f'<text {place} fill="#456" font-size="10" stroke="#fff" stroke-width="3" '
+            f'paint-order="stroke">{html.escape(_short(label, 20))}</text>'
         )
     return parts

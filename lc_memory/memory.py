@@ -17,7 +17,7 @@ from lc_memory.errors import AccessDenied
 from lc_memory.layers.stack import Stack
 from lc_memory.recalling import Recalling
 from lc_memory.records import Namespace, Order, Record, Value
-from lc_memory.registry import open_store, url_of
+from lc_memory.registry import check_url, open_store, url_of
 from lc_memory.store import Index, Store
 from lc_memory.upkeep import Upkeep
 
@@ -369,13 +369,17 @@ class Memory(Recalling, Upkeep):
         """Copy everything to another memory (or the store of a URL), of whatever kind.
 
         Versions, times and expiries are kept, every record is compared afterwards, and a copy
-        that was interrupted goes on where it was. ``dry_run`` only counts; ``merge`` allows a
-        target that holds records already. Raises MigrationError (see
-        :func:`lc_memory.jobs.migrate.migrate`).
+        that was interrupted goes on where it was. ``dry_run`` only counts, and does not open (or
+        make) what a URL names; ``merge`` allows a target that holds records already. Raises
+        MigrationError (see :func:`lc_memory.jobs.migrate.migrate`).
         """
-        from lc_memory.jobs.migrate import migrate
+        from lc_memory.jobs.migrate import counted, migrate
         from lc_memory.jobs.progress import shown
 
+        if dry_run and isinstance(other, str):  # opening it would make it
+            check_url(other)
+            with shown("Counting") as progress:
+                return counted(self.backend, self.scope, progress)
         target = Memory(other) if isinstance(other, str) else other
         try:
             for right in () if dry_run else ("write", "delete"):

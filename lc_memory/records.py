@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from lc_memory import values
 from lc_memory.errors import InvalidKey, InvalidQuery
 from lc_memory.filters import Node, parse
 
@@ -72,6 +73,11 @@ class Record:
     def id(self) -> Id:
         return self.namespace, self.key
 
+    @property
+    def state(self) -> State:
+        expires = None if self.expires_at is None else values.micros(self.expires_at)
+        return State(self.version, values.micros(self.updated_at), expires)
+
     def lives_at(self, now: datetime) -> bool:
         """Whether the record has not expired at that time."""
         return self.expires_at is None or self.expires_at > now
@@ -87,6 +93,14 @@ class Record:
     _set_expires_at,
     _set_owner,
 ) = (getattr(Record, field.name).__set__ for field in fields(Record))
+
+
+class State(NamedTuple):
+    """Which state a record is in. Times are microseconds since 1970."""
+
+    version: int
+    updated: int
+    expires: int | None
 
 
 class Absent:

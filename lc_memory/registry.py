@@ -80,6 +80,11 @@ def open_store(url: str | sa.URL, **options: Any) -> Store:
     return factory(parsed, **options)
 
 
+def check_url(url: str | sa.URL) -> None:
+    """Raise what :func:`open_store` would for a URL of no known store, or without its driver."""
+    _factory(parse_url(url).get_backend_name())
+
+
 def url_of(
     storage_type: str = "database",
     *,

@@ -28,6 +28,7 @@ from lc_memory.records import (
     Restore,
     Seal,
     Seen,
+    State,
     Touch,
     Value,
     check_name,
@@ -75,6 +76,10 @@ class Row(NamedTuple):
             None if record.expires_at is None else values.micros(record.expires_at),
             record.owner,
         )
+
+    @property
+    def state(self) -> State:
+        return State(self.version, self.updated, self.expires)
 
     def lives_at(self, now: int) -> bool:
         return self.expires is None or self.expires > now

@@ -34,6 +34,7 @@ from lc_memory.records import (
     Record,
     Restore,
     Seen,
+    State,
     Value,
     check_namespace,
 )
@@ -111,6 +112,13 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release everything the store holds; closing twice is allowed."""
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        """Which states those records are in, in that order, be they expired or not; None where
+        there is none. For those who remember records: where the state is the one they know, so
+        is the record."""
+        found = self.read(ids, expired=True)
+        return [None if record is None else record.state for record in found]
 
     # -- searching by words and meaning ----------------------------------------------------
 

@@ -334,21 +334,18 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+_RANKS: Final[dict[type, int]] = {
+    **{type(None): 1, bool: 7, int: 2, float: 2, str: 3},
+    **{dict: 4, list: 5, bytes: 6, datetime: 8},
+}
+
+
 def rank(value: Any) -> int:
     """The place of the value's type in the order of all values (MongoDB's order of types)."""
-    if value is None:
-        return 1
-    if isinstance(value, bool):
-        return 7
-    if isinstance(value, (int, float)):
-        return 2
-    if isinstance(value, str):
-        return 3
-    if isinstance(value, dict):
-        return 4
-    if isinstance(value, list):
-        return 5
-    return 6 if isinstance(value, bytes) else 8
+    place = _RANKS.get(type(value))
+    if place is None:  # a subclass
+        place = next((p for kind, p in _RANKS.items() if isinstance(value, kind)), 8)
+    return place
 
 
 def sort_key(value: Any) -> bytes:

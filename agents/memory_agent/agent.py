@@ -47,6 +47,11 @@ class MemoryAgent(Memory):
     :func:`~memory_agent.models.default_model` finds. Other options are :class:`Memory`'s.
     """
 
+    #: The greeting of somebody of whom nothing is known.
+    STRANGER: ClassVar = (
+        "Hello! I'm your tutor. Tell me your name, what you like and what you know."
+    )
+
     def __init__(
         self,
         storage_type: str = "database",
@@ -138,11 +143,11 @@ class MemoryAgent(Memory):
         profile, progress = known["profile"], known["progress"]
         name = profile.get("name")
         if not name and not progress["completed_topics"]:
-            return "Hello! I'm your tutor. Tell me your name, what you like and what you know."
+            return self.STRANGER
         lines = [f"Welcome back, {name}!" if name else "Welcome back!"]
         if progress["completed_topics"]:
             done = " and ".join(progress["completed_topics"])
-            lines.append(f"You have finished {done} ({progress['progress_percentage']:g} %).")
+            lines.append(f"You have finished {done} ({progress['progress_percentage']:g}%).")
         if due := progress.get("due_for_review"):
             lines.append(f"Due for review today: {' and '.join(due)}.")
         if progress["next_topic"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 
@@ -56,6 +57,33 @@ def describe(model: BaseChatModel) -> str:
             "Offline model: a small rule-based one that is built in. It follows plain English "
             "about you and your course; set OPENAI_API_KEY to talk to a large one."
         )
-    name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    where = getattr(model, "openai_api_base", None)
-    return f"Model: {name or model._llm_type}" + (f" at {where}" if where else "")
+    where = _address(model)
+    return f"Model: {short_name(model)}" + (f" at {where}" if where else "")
+
+
+def short_name(model: BaseChatModel) -> str:
+    """What to call the model in a word or two."""
+    if isinstance(model, OfflineModel):
+        return "Offline model"
+    return str(
+        getattr(model, "model_name", None) or getattr(model, "model", None) or model._llm_type
+    )
+
+
+def failure(model: BaseChatModel, error: Exception) -> str:
+    """What to tell the user when the model fails: which one, where, why, and what became of it."""
+    where = _address(model)
+    return (
+        f"{short_name(model)}{f' at {where}' if where else ''} could not answer: "
+        f"{str(error).strip() or type(error).__name__}\n"
+        "What you said is not in the conversation; you can say it again."
+    )
+
+
+def _address(model: BaseChatModel) -> str:
+    """Where the model is asked, if that was set; without a password that may be in it."""
+    url = getattr(model, "openai_api_base", None)
+    if not isinstance(url, str):
+        return ""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -169,8 +169,10 @@ TELL_ME = words(
     r"(?=(?:what|who|where|when|how|which|my)\b)"
 )
 THAT = words(
-    r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson))|"
+    r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson)|)"
+    r"(?:(?:^| )(?:again|once more))?"
 )
+BARE = words(r"(?:(?:what|how) about )?(?:an? |the )?\w+")
 NEXT = words(r"(?:(?:with|on|to) )*(?:the )?next(?: one| topic| lesson)?")
 SELF = words(r"\b(?:i|my|me|mine|i'm|i've)\b")
 
@@ -193,6 +195,8 @@ def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         named = topics_in(rest, course) or ((THAT_ONE,) if rest and THAT.fullmatch(rest) else ())
         if named or (lesson["clearly"] and rest):
             return [Ask("lesson", named[0] if named else rest)]
+    if asks and BARE.fullmatch(plain) and (named := topics_in(plain, course)):
+        return [Ask("lesson", named[0])]  # "And a function?"
     if asks:
         return [Ask("fact", plain) if SELF.search(plain) else Unclear(clause)]
     return []

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .offline_english import Ask, Chat, Forget, Meaning, Progress, Remember, Review, Unclear
+from .offline_english import (
+    Ask,
+    Chat,
+    Forget,
+    Meaning,
+    Progress,
+    Remember,
+    Review,
+    Unclear,
+    understand,
+)
 from .offline_memory import Memory, Outcome, learned, recollect
 from .offline_words import READ_AT_MOST, told
 
@@ -51,10 +61,14 @@ def reply(
 ) -> str:
     """The answer to a message, given what its tool calls came to; never empty."""
     memory = learned(memory, outcomes)
-    lacking = {TOOLS[type(m)]: None for m in meanings if type(m) in TOOLS} if not outcomes else {}
+    todo = [] if outcomes else [m for m in meanings if TOOLS.get(type(m), "") not in {"", *bound}]
+    held = [m for fact in memory.facts * bool(todo) for m in understand(fact, memory.course)]
+    known = [m for m in todo if isinstance(m, Remember) and m in held]
+    lacking = {TOOLS[type(m)]: None for m in todo if m not in known}
     said = [
         *confirmations(memory, outcomes),
-        *(f"I understood you, but have no {t} tool here." for t in lacking if t not in bound),
+        *(f"I know that {told(m.content)}." for m in known),
+        *(f"I understood you, but have no {t} tool here." for t in lacking),
     ]
     for ask in (meaning for meaning in meanings if isinstance(meaning, Ask)):
         found = answer_to(ask, memory)

@@ -41,7 +41,7 @@ def progress_picture(progress: dict[str, Any]) -> RenderableType:
         topics.append(f"{mark} {one_line(topic)}   ", style=style)
     bar = Table.grid(padding=(0, 1))
     percentage = progress["progress_percentage"]
-    bar.add_row(ProgressBar(100, percentage, width=30), f"{percentage:g} %")
+    bar.add_row(ProgressBar(100, percentage, width=30), f"{percentage:g}%")
     return Group(topics, bar)
 
 

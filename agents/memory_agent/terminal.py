@@ -20,7 +20,7 @@ from rich.text import Text
 from lc_memory.errors import InvalidInput, LCMemoryError
 from lc_memory.printable import printable
 from memory_agent.agent import MemoryAgent
-from memory_agent.models import describe, named_model
+from memory_agent.models import describe, failure, named_model
 from memory_agent.pictures import knowledge_panel, mastery_table, progress_picture, sessions_table
 
 HELP: Final = """\
@@ -85,10 +85,10 @@ class Chat:
         except LCMemoryError:
             raise
         except KeyboardInterrupt:
-            self.console.print(Text("Stopped. Nothing of that turn was kept.", style="dim"))
+            self.console.print(Text("Stopped. That turn is not in the conversation.", style="dim"))
             return False
         except Exception as error:  # noqa: BLE001 - models fail in every way; the talk goes on
-            self.console.print(Text(f"The model could not answer: {error}", style="red"))
+            self.console.print(Text(printable(failure(self.agent.model, error)), style="red"))
             return False
         self.console.print(_tutor(answer))
         return True

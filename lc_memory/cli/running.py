@@ -33,6 +33,7 @@ from lc_memory.errors import (
 from lc_memory.memory import Memory
 from lc_memory.printable import printable
 from lc_memory.registry import DEFAULT_URL, URL_VARIABLE
+from lc_memory.search.recall import Recall
 from lc_memory.stores.urls import parse_url
 
 OK, ERROR, USAGE, NOT_FOUND, DENIED, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -83,7 +84,11 @@ CALLER: Final = Caller()
 
 @contextmanager
 def opened(
-    url: str | None, user: str | None = None, *, new: bool = False, recall: bool | None = None
+    url: str | None,
+    user: str | None = None,
+    *,
+    new: bool = False,
+    recall: Recall | bool | None = None,
 ) -> Iterator[Memory]:
     """The memory that a command works on. Unless it may be ``new``, its file must be there:
     a command that only looks makes none."""

@@ -36,7 +36,7 @@ from typing import IO, Any, Final
 import orjson
 
 from lc_memory import __version__, values
-from lc_memory.errors import BackupError, LCMemoryError, MissingExtra
+from lc_memory.errors import BackupError, LCMemoryError, MissingExtra, newer
 from lc_memory.jobs.parts import Tally
 from lc_memory.jobs.seal import MAGIC, Key, SealedReader, SealedWriter
 from lc_memory.records import Id, Namespace, Record, check_name, check_namespace
@@ -233,11 +233,7 @@ class Reading:
             self.version = head["version"]
             library = head.get("library", "")
             if self.version > VERSION:
-                wanted = f'"lc-memory>={library}"' if library else "-U lc-memory"
-                raise BackupError(
-                    f"{path}: format {self.version}, and this version of lc_memory reads "
-                    f"{VERSION}; upgrade: pip install {wanted}"
-                )
+                raise BackupError(newer(str(path), library, self.version, VERSION))
             created, scope = values.read_time(head["created_at"]), tuple(head["scope"])
             under = str(head.get("encryption", ""))
             self.manifest = Backup(path, -1, "", created, scope, {}, size, sealed, library, under)

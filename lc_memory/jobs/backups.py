@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,7 +107,7 @@ class Backups:
         """Read all of a backup and say what it holds. Raises BackupError if it is not whole, or
         holds what lies outside of this handle's user."""
         self._may("read")
-        self._rights.tell("verify", self.scope)
+        self._rights.remark("verify", self.scope)
         with self._at(path) as (local, name), shown("Verifying") as progress:
             return verify(local, key or self._key, name=name, within=self.scope, progress=progress)
 
@@ -118,7 +118,7 @@ class Backups:
         holds what lies outside of this handle's user.
         """
         self._may("read")
-        self._rights.tell("drill", self.scope)
+        self._rights.remark("drill", self.scope)
         try:
             with self._at(path) as (local, name), shown("Drill") as progress:
                 made = drill(
@@ -225,10 +225,8 @@ class Backups:
         lease = Lease(self.store)
         if not lease.acquire():
             raise Conflict("another process is making a backup; wait for it")
-        try:
-            return self._make(plan, lease)
-        finally:
-            lease.release()
+        with lease.held():
+            return self._make(plan)
 
     def run_due(self) -> Made | None:
         """Make a backup if one is due and no other process makes it."""
@@ -239,12 +237,10 @@ class Backups:
         if not lease.acquire():
             _log.info("another process makes the backup that is due")
             return None
-        try:
+        with lease.held():
             if self._due(plan) > self.store.now():  # another process has just made it
                 return None
-            return self._make(plan, lease)
-        finally:
-            lease.release()
+            return self._make(plan)
 
     def list(self) -> list[Made]:
         """The backups of the schedule, newest first, and the runs that failed."""
@@ -274,7 +270,7 @@ class Backups:
         now = self.store.now()
         return backup(self.store, path, self.scope, key=key, progress=progress, now=now)
 
-    def _make(self, plan: Schedule, lease: Lease) -> Made:
+    def _make(self, plan: Schedule) -> Made:
         """Back up, try it out, thin out, and record what came of it."""
         began, started = self.store.now(), time.monotonic()
         shelf = self._shelf(plan)
@@ -284,8 +280,6 @@ class Backups:
         def progress(done: int, total: int) -> None:
             if self._closed.is_set():
                 raise _Stopped("the memory was closed; the backup was given up")
-            with suppress(Conflict):  # it ended meanwhile; then two are made, which does no harm
-                lease.renew()
 
         try:
             if plan.sealed and self._key is None:

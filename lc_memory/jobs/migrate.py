@@ -59,10 +59,10 @@ def migrate(
     which overwrites and leaves the others), if another copy into it is unfinished, or if the
     comparison finds a difference.
     """
+    if dry_run:
+        return counted(source, prefix, progress)
     total = source.count(Query(prefix, expired=True))
     tell = progress or silent
-    if dry_run:
-        return _summed(belonging(source, prefix), total, tell, verified=False)
     state = begun(target, prefix, merge, name)
     copy_pages(source, target, prefix, state, tell, total)
     copied = belonging(target, prefix)
@@ -71,6 +71,12 @@ def migrate(
     result = _compared(belonging(source, prefix), copied, total, tell)
     target.delete(*MARKER)
     return result
+
+
+def counted(source: Store, prefix: Namespace, progress: Progress | None = None) -> Migration:
+    """What a copy would take: a dry run, which needs no target."""
+    total = source.count(Query(prefix, expired=True))
+    return _summed(belonging(source, prefix), total, progress or silent, verified=False)
 
 
 def copy_pages(

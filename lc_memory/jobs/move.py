@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
@@ -63,7 +63,8 @@ class Estimate:
 class Move:
     """A move of everything under the prefix. Use it in a ``with`` block, or close it.
 
-    ``phase`` is ``"new"``, ``"copying"``, ``"following"`` or ``"finished"``.
+    ``phase`` is ``"new"``, ``"copying"``, ``"following"``, ``"finished"``, or ``"rolling back"``
+    where a rollback that takes changes back was interrupted.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Move:
         )
         if state["phase"] == "finished":
             raise MigrationError("the move is finished: confirm() it, or rollback()")
+        if state["phase"] == "rolling back":
+            raise MigrationError("the move is being rolled back: call rollback() again")
         total = self.source.count(Query(self.prefix, expired=True))
         copy_pages(
             self.source, self.target, self.prefix, state, self._tell, total, _moves, self._admitted
@@ -133,9 +136,16 @@ class Move:
         """Carry over the last changes and compare every record, while nobody writes.
 
         This reads both stores once. Raises MigrationError, with everything still in place, if
-        the source is written meanwhile: stop the writers, and call it again.
+        the source is written meanwhile: stop the writers, and call it again. Called once more it
+        takes what came late to the source; raises MigrationError if the target is in use already.
         """
-        self._state("following", "finished")
+        state = self._state("following", "finished")
+        if state["phase"] == "finished":
+            for record in self._written_since(state["finished"], self.target, self.source):
+                raise MigrationError(
+                    f"the target was written since it was finished ({'/'.join(record.namespace)}), "
+                    "and finishing again would undo that: confirm() the move, or rollback()"
+                )
         self._put_on_record("finishing")
         with self._watched("Comparing"):
             return self._finish()
@@ -166,19 +176,21 @@ class Move:
 
         After :meth:`finish`, what was written to the target since is taken back to the source
         first (``take_back=False``: it is dropped); returns how many changes that were. Stop the
-        writers for it. Raises MigrationError, changing nothing, if the source was written since.
+        writers for it; if it is interrupted, call it again before they go on. Raises
+        MigrationError, changing nothing, if the source was written since.
         """
-        state = self._state("copying", "following", "finished")
+        state = self._state("copying", "following", "finished", "rolling back")
         changes = 0
-        if state["phase"] == "finished" and take_back:
-            newest = self.source.find(Query(self.prefix, order=_LATEST, limit=50)).records
-            later = [r for r in newest if r.updated_at > state["finished"] and _moves(r.namespace)]
-            if later:
+        if state["phase"] in ("finished", "rolling back") and take_back:
+            for record in self._written_since(
+                state["finished"], self.source, self.target, state["phase"] == "rolling back"
+            ):
                 raise MigrationError(
-                    f"the source was written after the move too ({'/'.join(later[0].namespace)}); "
+                    f"the source was written after the move too ({'/'.join(record.namespace)}); "
                     "rollback(take_back=False) goes on with the source, and drops what the target "
                     "got since"
                 )
+            self._save(state | {"phase": "rolling back"})
             self._into.tell("move", self.prefix, "taking back")
             changes = self._align(self.target, self.source)
         kept = [record for record in staying(self.target, STAYS_BEHIND) if record.id != MARKER]
@@ -223,6 +235,24 @@ class Move:
 
     def _save(self, state: Value) -> None:
         self.target.put(*MARKER, state)
+
+    def _written_since(
+        self, when: datetime, store: Store, other: Store, came_back: bool = False
+    ) -> Iterator[Record]:
+        """What a store got after a moment, and the other does not hold as it is (or, if some
+        ``came_back`` from there, later)."""
+        cursor: str | None = None
+        while True:
+            query = Query(self.prefix, order=_LATEST, limit=PAGE, cursor=cursor, expired=True)
+            page = store.find(query)
+            news = [r for r in page.records if r.updated_at > when and _moves(r.namespace)]
+            there = other.read([record.id for record in news], expired=True)
+            for new, old in zip(news, there, strict=True):
+                if new != old and not (came_back and old and old.updated_at >= new.updated_at):
+                    yield new
+            if page.cursor is None or page.records[-1].updated_at <= when:
+                return
+            cursor = page.cursor
 
     def _follow(self) -> int:
         """Carry over what was written since the last time, the latest first."""

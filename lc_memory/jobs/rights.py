@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from lc_memory.errors import BackupError, InvalidInput, LCMemoryError
 from lc_memory.jobs.admission import Admission
 from lc_memory.jobs.backup_file import Backup
+from lc_memory.jobs.parts import AUDIT
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Record
 
@@ -41,6 +42,15 @@ class Rights:
         if self._stack is not None:
             self._stack.tell(self._principal, action, scope, detail=detail, outcome=outcome)
 
+    def remark(self, action: str, scope: Namespace, outcome: str = "done") -> None:
+        """Add to the audit log what changed nothing; unless the memory is encrypted and its log
+        is empty: an entry under its own keys would keep it from taking the backup of another."""
+        stack = self._stack
+        if stack is not None and (
+            stack.keyring is None or stack.store.namespaces(AUDIT, limit=1, expired=True)
+        ):
+            self.tell(action, scope, outcome=outcome)
+
     @contextmanager
     def told(self, action: str, scope: Namespace, *, begun: bool = True) -> Iterator[list[str]]:
         """Put on record that a job begins, so that a kill leaves a trace, and how it ended, with
@@ -52,7 +62,8 @@ class Rights:
             yield details
         except BaseException as error:
             with suppress(LCMemoryError):  # what went wrong first is what the caller must hear
-                self.tell(action, scope, outcome=type(error).__name__)
+                tell = self.tell if begun else self.remark
+                tell(action, scope, outcome=type(error).__name__)
             raise
         self.tell(action, scope, ", ".join(details) or None)
 

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from lc_memory.errors import Conflict, InvalidInput, MissingExtra, NewerFormat
+from lc_memory.errors import (
+    Conflict,
+    InvalidInput,
+    LCMemoryError,
+    MissingExtra,
+    NewerFormat,
+    StoreClosed,
+)
 from lc_memory.jobs.retention import Keep
 from lc_memory.records import ABSENT, Namespace, Record, Value
 from lc_memory.store import Store
 from lc_memory.values import EPOCH
+
+_log = logging.getLogger("lc_memory.backups")
 
 #: Where the schedule, the lock and the results lie.
 PLACE: Final[Namespace] = ("lc_memory", "backups")
 
 #: How long a lock holds without being renewed: after that, its process counts as gone.
 LEASE: Final = timedelta(minutes=10)
+
+#: How often its holder looks whether it must be renewed, and for how long it may go on: an upload
+#: that hangs must not keep the others from their backups for ever.
+RENEWAL: Final = LEASE / 4
+_LONGEST: Final = timedelta(days=1)
 
 #: The clocks of two machines may differ by so much.
 _SKEW: Final = timedelta(minutes=1)
@@ -143,6 +161,7 @@ class Lease:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._held: Record | None = None
+        self._renewing = threading.Lock()
 
     def acquire(self) -> bool:
         """Take the lock; says whether this is the holder now."""
@@ -159,10 +178,36 @@ class Lease:
 
     def renew(self) -> None:
         """Hold on to it. Raises Conflict if somebody else took it in the meantime."""
-        held, now = self._held, self._store.now()
-        if held is not None and held.value["until"] - now < LEASE / 2:
-            value = held.value | {"until": now + LEASE}
-            self._held = self._store.put(PLACE, "lock", value, replacing=held)
+        with self._renewing:
+            held, now = self._held, self._store.now()
+            if held is not None and held.value["until"] - now < LEASE / 2:
+                value = held.value | {"until": now + LEASE}
+                self._held = self._store.put(PLACE, "lock", value, replacing=held)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Renew it in the background, whatever the block waits for, and release it at its end."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            for _ in range(_LONGEST // RENEWAL):
+                if ended.wait(RENEWAL.total_seconds()):
+                    return
+                try:
+                    self.renew()
+                except (Conflict, StoreClosed):  # then two are made, which does no harm
+                    return
+                except LCMemoryError as error:  # out of reach: perhaps not the next time
+                    _log.warning("the lock of the backup could not be renewed: %s", error)
+
+        thread = threading.Thread(target=renew, name="lc_memory-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.release()
 
     def release(self) -> None:
         held, self._held = self._held, None

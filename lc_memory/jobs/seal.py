@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import orjson
 
-from lc_memory.errors import BackupError, BackupKeyError, InvalidInput, MissingExtra
+from lc_memory import __version__
+from lc_memory.errors import BackupError, BackupKeyError, InvalidInput, MissingExtra, newer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -55,7 +56,8 @@ class SealedWriter(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], key: Key) -> None:
         kdf = {"kdf": "scrypt", **_SCRYPT} if isinstance(check_key(key), str) else {"kdf": "hkdf"}
-        head = {"format": "lc_memory sealed backup", "version": VERSION, **kdf}
+        head = {"format": "lc_memory sealed backup", "version": VERSION, "library": __version__}
+        head |= kdf
         head["salt"] = secrets.token_hex(32)
         own = _own_key(head, key)
         self._head = orjson.dumps(head | {"check": _check(own)}) + b"\n"
@@ -97,8 +99,7 @@ class SealedReader(io.RawIOBase):
             version, check = head["version"], head["check"]
             if version > VERSION:
                 raise BackupError(
-                    f"{name}: sealed in format {version}, and this version of lc_memory reads "
-                    f"{VERSION}; upgrade: pip install -U lc-memory"
+                    newer(f"{name}: sealed, it", head.get("library"), version, VERSION)
                 )
             if key is None:
                 raise BackupKeyError(f"{name}: is sealed; give the key it was made with: key=…")

@@ -41,6 +41,7 @@ from lc_memory.records import (
     Query,
     Record,
     Restore,
+    State,
     Touch,
     Value,
 )
@@ -178,6 +179,9 @@ class Encrypted(Layer):
     def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
         found = self.inner.read(ids, expired=expired)
         return [None if record is None else self._lift(record) for record in found]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        return self.inner.states(ids)
 
     def find(self, query: Query) -> Page:
         return find_through(self.inner, query, self._weaker(query), self._lift)

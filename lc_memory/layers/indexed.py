@@ -97,10 +97,10 @@ class Indexed(Layer):
     def reindex(self, progress: Progress | None = None, *, anew: bool = False) -> int:
         """Make good what the indexes are missing; returns of how many records entries were made.
 
-        The index of words is made anew, in one transaction. Vectors are compared with the store,
-        record by record, and only what is missing or stale is embedded: interrupted, it goes on
-        where it was. ``anew`` deletes all vectors first: for another embedding model.
-        ``progress(done, total)`` is called now and then.
+        The index of words is made anew, a page at a time, while it goes on answering. Vectors are
+        compared with the store, record by record, and only what is missing or stale is embedded.
+        Interrupted, both go on where they were. ``anew`` deletes all vectors first: for another
+        embedding model. ``progress(done, total)`` is called now and then.
         """
         assert self._keywords is not None
         if anew and self._meaning is not None:

@@ -36,6 +36,11 @@ class Scope:
                 return False
         return self.within is None or self.within.allow(id)
 
+    def covers_all(self, namespace: Namespace) -> bool:
+        """Whether everything in a namespace is in scope. (Of others, single ids may be.)"""
+        held = [self.prefixes] if self.within is None else [self.prefixes, self.within.prefixes]
+        return all(any(namespace[: len(p)] == p for p in prefixes) for prefixes in held)
+
     def tokens(self) -> list[list[str]]:
         """The same in an index's words: each list is of alternatives, and all lists hold."""
         parts: list[list[str]] = []

@@ -95,7 +95,7 @@ class WordLlama(Embeddings):
         try:
             import wordllama
         except ImportError as error:
-            raise MissingExtra("wordllama", "recall") from error
+            raise MissingExtra("The model wordllama", "wordllama") from error
         self._model = wordllama.WordLlama.load(
             cache_dir=Path(wordllama.__file__).parent, disable_download=True
         )

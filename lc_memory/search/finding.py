@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lc_memory.records import Id, Record
+from lc_memory import values
+from lc_memory.records import Id, Record, State
 from lc_memory.search.asking import Hit, Keywords, Search
 from lc_memory.search.ranking import (
     ARM,
     LONGEST,
     Passage,
+    Ranked,
     Rules,
     names_in,
     rank,
@@ -19,6 +22,7 @@ from lc_memory.search.ranking import (
     without_names,
 )
 from lc_memory.search.texts import FACTS, THREADS, first_of, neighbours, passage_of, place_of, token
+from lc_memory.search.vectors import mark_of
 from lc_memory.search.words import query_words
 from lc_memory.store import Store
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Words of a question that are looked for; the rest of a very long one is left out.
 _MOST_WORDS: Final = 40
-#: Records whose passages are remembered between searches.
+#: Records of which is remembered between searches what there is to find.
 _REMEMBERED: Final = 5000
 
 
@@ -42,7 +46,7 @@ class Finder:
         self._keywords = keywords
         self._meaning = meaning
         self._rules = rules
-        self._seen: dict[Id, tuple[int, datetime, Passage | None]] = {}
+        self._seen: dict[Id, _Known] = {}
 
     def find(self, search: Search) -> list[Hit]:
         """The best hits, best first.
@@ -52,12 +56,12 @@ class Finder:
         """
         if search.scope.nothing or not search.limit:
             return []
-        wanted = query_words(search.text)[:_MOST_WORDS]
+        wanted = sorted(query_words(search.text), key=str.isalpha)[:_MOST_WORDS]  # numbers first
         tokens = {word: token(word) for word in wanted}
         total, having = self._keywords.counts(list(tokens.values()), search.scope)
         worth = rarity(total, {word: having[tokens[word]] for word in wanted})
         worths = {tokens[word]: worth(word) for word in wanted if having[tokens[word]]}
-        pool = _Pool(self._store, search, self._passage)
+        pool = _Pool(self._store, search, self._seen)
         vector: Vectors | None = None
         size = max(ARM, search.limit)
         while True:
@@ -69,90 +73,151 @@ class Finder:
                     names = names_in(list(pool.passages.values()))
                     vector = self._meaning.asked(without_names(search.text, names))
                 by_meaning = self._meaning.nearest(vector, search.scope, size)
-                self._meaning.forget(pool.add(by_meaning))
+                if gone := pool.add(by_meaning):
+                    self._meaning.forget(gone)
             if len(pool.passages) >= search.limit or max(len(by_word), len(by_meaning)) < size:
                 break
             size *= 4
         vectors = {}
         if self._meaning is not None:
-            vectors = self._meaning.vectors(list(pool.records.values()))
+            vectors = self._meaning.vectors(pool.marks)
         passages = list(pool.passages.values())
         ranked = rank(
             search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
         )
-        ids = [(found, found.passage.id) for found in ranked[: search.limit]]
-        return [
-            Hit(pool.records[id], pool.passages[id].text, search.text, found) for found, id in ids
-        ]
+        return pool.hits(ranked)
 
-    def _passage(self, record: Record) -> Passage | None:
-        """What there is to find of a record, remembered for as long as the record is as it is."""
-        seen = self._seen.get(record.id)
-        if seen is not None and seen[0] == record.version and seen[1] == record.updated_at:
-            return seen[2]
-        passage = passage_of(record)
-        if len(self._seen) >= _REMEMBERED:
-            self._seen.clear()
-        if passage is None or len(passage.text) <= LONGEST:
-            self._seen[record.id] = record.version, record.updated_at, passage
-        return passage
+
+class _Known(NamedTuple):
+    """What there is to find of a record in one state (nothing: no passage), and since and until
+    when it was known: all that is asked of it by a search without a filter."""
+
+    version: int
+    updated: int
+    mark: str
+    passage: Passage | None
+    since: datetime
+    until: datetime | None
+
+    @classmethod
+    def of(cls, record: Record) -> _Known:
+        passage, since, until = passage_of(record), record.created_at, None
+        is_fact = place_of(record.namespace) == ("documents", FACTS)
+        if passage is not None and (is_fact or first_of(record.namespace) in THREADS):
+            since = passage.at or since
+        if is_fact and isinstance(record.value.get("valid_to"), datetime):
+            until = record.value["valid_to"]
+        version, updated, _ = record.state
+        return cls(version, updated, mark_of(record), passage, since, until)
+
+    def of_state(self, state: State) -> bool:
+        return self.updated == state.updated and self.version == state.version
 
 
 class _Pool:
-    """The candidates of a search: what was found, and the turns next to it."""
+    """The candidates of a search: what was found, and the turns next to it.
 
-    def __init__(
-        self, store: Store, search: Search, passage: Callable[[Record], Passage | None]
-    ) -> None:
+    What ``seen`` remembers of a record, and is in the same state still, is not read: the ranking
+    wants no more of it. The hits are read in the end.
+    """
+
+    def __init__(self, store: Store, search: Search, seen: dict[Id, _Known]) -> None:
         self._store = store
-        self._passage = passage
         self._search = search
-        self._now = store.now()
+        self._seen = seen
+        self._now = values.micros(store.now())
         self._asked: set[Id] = set()
-        self.records: dict[Id, Record] = {}
+        self._records: dict[Id, Record] = {}
         self.passages: dict[Id, Passage] = {}
+        self.marks: dict[Id, str] = {}
 
     def add(self, ids: Sequence[Id]) -> list[Id]:
-        """Read these records and their neighbours; returns those of them that are not there."""
-        covers = self._search.scope.covers
+        """Take in these records and their neighbours; returns those of them that are not there."""
         wanted = dict.fromkeys(id for id in ids if id not in self._asked)
-        around = (near for id in wanted for near in neighbours(id) if covers(near))
-        wanted |= dict.fromkeys(near for near in around if near not in self._asked)
-        self._asked |= wanted.keys()
-        found = dict(zip(wanted, self._store.read(list(wanted), expired=True), strict=True))
-        lift = self._search.lift
-        for id, held in found.items():
-            record = lift(held) if lift is not None and held is not None else held
-            if record is not None and (passage := self._admitted(record)) is not None:
-                self.records[id], self.passages[id] = record, passage
-        return [id for id in ids if id in found and found[id] is None]
+        around = [near for id in wanted for near in neighbours(id) if near not in self._asked]
+        if self._search.scope.within is not None:  # else it goes by the namespace, which is theirs
+            around = [near for near in around if self._search.scope.covers(near)]
+        every = list(wanted | dict.fromkeys(around))
+        self._asked.update(every)
+        same, other = self._remembered(every)
+        records = self._read(other)
+        for id in every:
+            if id in same:
+                self._admit(id, *same[id])
+            elif id in records:
+                self._take(records[id])
+        return [id for id in wanted if id not in same and id not in records]
 
-    def _admitted(self, record: Record) -> Passage | None:
-        """What there is to find of a record, if the search is open to it."""
+    def hits(self, ranked: Iterator[Ranked]) -> list[Hit]:
+        """The first of what was ranked, but for what has gone since."""
+        search, hits = self._search, list[Hit]()
+        while part := list(islice(ranked, search.limit - len(hits))):
+            ids = [found.passage.id for found in part]
+            for record in self._read([id for id in ids if id not in self._records]).values():
+                self._take(record)
+            hits += [
+                Hit(self._records[id], self.passages[id].text, search.text, found)
+                for found, id in zip(part, ids, strict=True)
+                if id in self._records
+            ]
+        return hits
+
+    def _remembered(
+        self, ids: Sequence[Id]
+    ) -> tuple[dict[Id, tuple[_Known, int | None]], list[Id]]:
+        """Those that are as they are remembered, with the time they expire, and those to read."""
+        if self._search.filter is not None or self._search.lift is not None:
+            return {}, list(ids)
+        same: dict[Id, tuple[_Known, int | None]] = {}
+        other: list[Id] = []
+        for id, state in zip(ids, self._store.states(ids), strict=True):
+            if state is None:
+                continue
+            known = self._seen.get(id)
+            if known is not None and known.of_state(state):
+                same[id] = known, state.expires
+            else:
+                other.append(id)
+        return same, other
+
+    def _read(self, ids: Sequence[Id]) -> dict[Id, Record]:
+        found = self._store.read(ids, expired=True) if ids else ()
+        return {record.id: record for record in found if record is not None}
+
+    def _take(self, held: Record) -> None:
+        """Take in a record that was read, if the search is open to it."""
         search = self._search
-        if not (search.expired or record.lives_at(self._now)):
-            return None
+        record = held if search.lift is None else search.lift(held)
         if search.filter is not None and not search.filter.matches(record.value):
-            return None
-        passage = self._passage(record)
-        if passage is None or passage.at is None or not _believed(record, passage.at, search):
-            return None
+            return
+        id, state = record.id, record.state
+        known = self._seen.get(id) if record is held else None
+        if known is None or not known.of_state(state):
+            known = _Known.of(record)
+            if record is held and (known.passage is None or len(known.passage.text) <= LONGEST):
+                if len(self._seen) >= _REMEMBERED:
+                    self._seen.clear()
+                self._seen[id] = known
+        if self._admit(id, known, state.expires):
+            self._records[id] = record
+
+    def _admit(self, id: Id, known: _Known, expires: int | None) -> bool:
+        """Take in what there is to find of a record, if the search is open to it."""
+        search, passage = self._search, known.passage
+        if expires is not None and expires <= self._now and not search.expired:
+            return False
+        if passage is None or passage.at is None:
+            return False
         if search.since is not None and passage.at < search.since:
-            return None
+            return False
         if search.until is not None and passage.at >= search.until:
-            return None
-        return passage
-
-
-def _believed(record: Record, at: datetime, search: Search) -> bool:
-    """Whether it was known at the time that is asked about (by default: still is)."""
-    is_fact = place_of(record.namespace) == ("documents", FACTS)
-    since = at if is_fact or first_of(record.namespace) in THREADS else record.created_at
-    if search.as_of is not None and since > search.as_of:
-        return False
-    if not is_fact:
+            return False
+        if search.as_of is None:
+            if known.until is not None:
+                return False
+        elif known.since > search.as_of or (
+            known.until is not None and search.as_of >= known.until
+        ):
+            return False
+        self.passages[id], self.marks[id] = passage, known.mark
         return True
-    until = record.value.get("valid_to")
-    if not isinstance(until, datetime):
-        return True
-    return search.as_of is not None and search.as_of < until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +27,7 @@ from lc_memory.search.asking import Progress, Scope
 from lc_memory.search.following import Follower
 from lc_memory.search.ranking import LONGEST
 from lc_memory.search.texts import is_searched, passage_of
-from lc_memory.search.vectors import Entry, VectorIndex, mark_of
+from lc_memory.search.vectors import Entry, VectorIndex, mark_of, unit
 from lc_memory.store import Store
 
 if TYPE_CHECKING:
@@ -120,32 +120,31 @@ class Meaning:
     # -- reading ---------------------------------------------------------------------------
 
     def asked(self, text: str) -> Vectors:
-        """The vector of a question."""
-        import numpy as np
-
-        return np.asarray(self.embeddings.embed_query(text), dtype=np.float32)
+        """The vector of a question, of length 1."""
+        return unit(self.embeddings.embed_query(text))
 
     def nearest(self, vector: Vectors, scope: Scope, limit: int) -> list[Id]:
         self.catch_up()
         return [] if scope.nothing else self._index.nearest(vector, scope, limit)
 
-    def vectors(self, records: Sequence[Record]) -> dict[Id, Vectors]:
-        """The vectors of records as they are now; of a stale one, it is made anew."""
-        marks = {record.id: mark_of(record) for record in records}
-        known = {
-            id: entry
+    def vectors(self, marks: Mapping[Id, str]) -> dict[Id, Vectors]:
+        """The vectors of length 1 of records in the states that the marks name; of a stale one,
+        it is made anew."""
+        vectors = {
+            id: entry.vector
             for id, mark in marks.items()
             if (entry := self._kept.get(id)) is not None and entry.mark == mark
         }
-        fetched = self._index.fetch([id for id in marks if id not in known])
-        stale = [r for r in records if r.id in fetched and fetched[r.id].mark != marks[r.id]]
-        if stale:
-            self.embed(stale)
-            fetched |= self._index.fetch([record.id for record in stale])
-        if len(self._kept) + len(fetched) > _KEPT:
+        missing = [id for id in marks if id not in vectors]
+        found = self._index.fetch(missing) if missing else {}
+        if stale := [id for id, entry in found.items() if entry.mark != marks[id]]:
+            self._renew(stale)
+            found |= self._index.fetch(stale)
+        found = {id: entry._replace(vector=unit(entry.vector)) for id, entry in found.items()}
+        if len(self._kept) + len(found) > _KEPT:
             self._kept.clear()
-        self._kept |= fetched
-        return {id: entry.vector for id, entry in (known | fetched).items()}
+        self._kept |= found
+        return vectors | {id: entry.vector for id, entry in found.items()}
 
     def forget(self, ids: Iterable[Id]) -> None:
         """Remove the vectors of records that are gone."""

@@ -14,7 +14,7 @@ its neighbours and from the best of its session. All numbers stand in :class:`Ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
@@ -22,7 +22,15 @@ from math import log
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.search.moments import MONTHS, asks_when, dates_in, days_from, tells_when
-from lc_memory.search.words import STOP_WORDS, query_words, raw_words, stem, words
+from lc_memory.search.words import (
+    STOP_WORDS,
+    codes_in,
+    has_run,
+    query_words,
+    raw_words,
+    stem,
+    words,
+)
 
 if TYPE_CHECKING:
     from lc_memory.search.embeddings import Vectors
@@ -49,6 +57,7 @@ class Rules:
     speaker: float = 1.5  # said by the one speaker whom the question names
     time: float = 1.5  # has a word of time, where the question asks when
     date: float = 1.5  # is as old as a date in the question says
+    exact: float = 10.0  # has a code of the question (ERR-4711): worth more than all else together
     question: float = -0.6  # a turn that ends in a question mark: asks, and tells nothing
 
 
@@ -97,6 +106,7 @@ _REASONS: Final = {
     "speaker": "said by {0.speaker}",
     "time": "tells when",
     "date": "is of {0.at:%Y-%m-%d}",
+    "exact": "has the very code",
 }
 
 #: In how many of how many texts a word stands: BM25's statistics of a search's scope.
@@ -123,6 +133,11 @@ def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
 _tells_when = lru_cache(maxsize=5000)(tells_when)
 
 
+def _has(text: str, code: tuple[str, ...]) -> bool:
+    counts, _ = _counted(text)
+    return all(stem(word) in counts for word in code) and has_run(text, code)
+
+
 def _bm25(
     wanted: Sequence[str],
     texts: Sequence[Sequence[str]],
@@ -132,16 +147,15 @@ def _bm25(
     """BM25 of each text, a text being several strings one after the other."""
     counted = [_counted(*parts) for parts in texts]
     average = sum(size for _, size in counted) / max(1, len(counted)) or 1.0
-    worths = [(word, worth(word)) for word in wanted]
-    scores: list[float] = []
-    for counts, size in counted:
-        damping = rules.saturation * (1 - rules.length + rules.length * size / average)
-        score = 0.0
-        for word, value in worths:
-            if word in counts:
-                times = counts[word]
-                score += value * times * (rules.saturation + 1) / (times + damping)
-        scores.append(score)
+    base, slope = rules.saturation * (1 - rules.length), rules.saturation * rules.length / average
+    damping = [base + slope * size for _, size in counted]
+    scores = [0.0] * len(counted)
+    for word in wanted:
+        value = worth(word) * (rules.saturation + 1)
+        for i, times in [
+            (i, counts[word]) for i, (counts, _) in enumerate(counted) if word in counts
+        ]:
+            scores[i] += value * times / (times + damping[i])
     return scores
 
 
@@ -171,9 +185,9 @@ def rank(
     vector: Vectors | None = None,
     vectors: Mapping[Any, Vectors] | None = None,
     rules: Rules = Rules(),
-) -> list[Ranked]:
+) -> Iterator[Ranked]:
     """The passages, best first. ``vector`` is the question's, without names; ``vectors`` are
-    those of the passages, by id."""
+    those of the passages, by id. All are of length 1."""
     passages = [
         p if len(p.text) <= LONGEST else replace(p, text=p.text[:LONGEST]) for p in passages
     ]
@@ -189,8 +203,8 @@ def rank(
         "nearby": _bm25(
             query_words(without_names(question, names)),
             [
-                (p.text, "" if (b := before[i]) is None else passages[b].text)
-                for i, p in enumerate(passages)
+                (p.text, "" if b is None else passages[b].text)
+                for p, b in zip(passages, before, strict=True)
             ],
             worth,
             rules,
@@ -198,24 +212,34 @@ def rank(
     }
     if vector is not None and vectors:
         arms |= _likeness(passages, before, vector, vectors)
+    # Each part is a column: what it gives to every passage.
+    parts = {name: _fused(scores, rules) for name, scores in arms.items()}
     unit = 1 / (rules.fusion + 1)
-    parts: list[dict[str, float]] = [{} for _ in passages]
-    for name, scores in arms.items():
-        order = sorted(
-            (i for i, score in enumerate(scores) if score > 0), key=lambda i: (-scores[i], i)
-        )
-        for place, i in enumerate(order[:ARM]):
-            parts[i][name] = 1 / (rules.fusion + 1 + place)
-    for name, bonus in _rules(question, passages, names, rules).items():
-        for i, share in bonus.items():
-            parts[i][name] = share * unit
-    own = [sum(part.values()) for part in parts]
-    _add_context(passages, before, own, parts, rules)
-    ranked = [
-        Ranked(passage, sum(part.values()), part)
-        for passage, part in zip(passages, parts, strict=True)
-    ]
-    return sorted(ranked, key=lambda found: -found.score)
+    for name, shares in _rules(question, passages, names, rules).items():
+        parts[name] = [share * unit for share in shares]
+    parts |= _context(passages, before, _sums(parts), rules)
+    if rules.exact and (codes := codes_in(question)):  # no neighbour gains from it
+        shares = [sum(_has(p.text, code) for code in codes) / len(codes) for p in passages]
+        parts["exact"] = [rules.exact * unit * share for share in shares]
+    scores = _sums(parts)
+    for i in sorted(range(len(passages)), key=scores.__getitem__, reverse=True):
+        given = {name: column[i] for name, column in parts.items() if column[i]}
+        yield Ranked(passages[i], scores[i], given)
+
+
+def _fused(scores: Sequence[float], rules: Rules) -> list[float]:
+    """What one way of ranking gives to each: the reciprocal of its rank, if it is among the
+    best."""
+    given = [0.0] * len(scores)
+    found = [i for i, score in enumerate(scores) if score > 0]
+    found.sort(key=scores.__getitem__, reverse=True)
+    for place, i in enumerate(found[:ARM]):
+        given[i] = 1 / (rules.fusion + 1 + place)
+    return given
+
+
+def _sums(parts: Mapping[str, Sequence[float]]) -> list[float]:
+    return [sum(row) for row in zip(*parts.values(), strict=True)]
 
 
 @lru_cache(maxsize=4096)
@@ -246,66 +270,65 @@ def _likeness(
     meaning, thread = [0.0] * len(passages), [0.0] * len(passages)
     if not there:
         return {"meaning": meaning, "thread": thread}
+    matrix = np.concatenate([vectors[passages[i].id] for i in there], dtype=np.float32)
+    matrix = matrix.reshape(len(there), -1)
+    alone = matrix @ np.asarray(vector, dtype=np.float32)
     row = {i: r for r, i in enumerate(there)}
-    matrix = np.array([vectors[passages[i].id] for i in there], dtype=np.float32)
-    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-9)
-    asked = np.asarray(vector, dtype=np.float32)
-    asked = asked / max(float(np.linalg.norm(asked)), 1e-9)
     pairs = [(r, row[b]) for i, r in row.items() if (b := before[i]) is not None and b in row]
-    both = matrix.copy()
-    if pairs:
+    both = alone.copy()
+    if pairs:  # the sum of two vectors need not be made to know how like it is
         mine, other = map(list, zip(*pairs, strict=True))
-        both[mine] += matrix[other]
-        both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-9)
-    for i, one, two in zip(there, matrix @ asked, both @ asked, strict=True):
-        meaning[i], thread[i] = float(one), float(two)
+        between = np.einsum("ij,ij->i", matrix[mine], matrix[other])
+        length = np.sqrt(np.maximum(2 + 2 * between, 1e-9))
+        both[mine] = (alone[mine] + alone[other]) / length
+    for i, one, two in zip(there, alone.tolist(), both.tolist(), strict=True):
+        meaning[i], thread[i] = one, two
     return {"meaning": meaning, "thread": thread}
 
 
 def _rules(
     question: str, passages: Sequence[Passage], names: Mapping[str, str], rules: Rules
-) -> dict[str, dict[int, float]]:
-    """What the small rules give to which passage, in units of one first rank."""
-    given: dict[str, dict[int, float]] = {}
+) -> dict[str, list[float]]:
+    """What the small rules give to each passage, in units of one first rank."""
+    given: dict[str, list[float]] = {}
     named = {names[word] for word in raw_words(question) if word in names}
     if rules.speaker and len(named) == 1:
         (speaker,) = named
-        given["speaker"] = {
-            i: rules.speaker for i, p in enumerate(passages) if p.speaker == speaker
-        }
+        given["speaker"] = [rules.speaker * (p.speaker == speaker) for p in passages]
     if rules.time and asks_when(question):
-        given["time"] = {i: rules.time for i, p in enumerate(passages) if _tells_when(p.text)}
+        given["time"] = [rules.time * _tells_when(p.text) for p in passages]
     if rules.date and (spans := dates_in(question)):
-        given["date"] = {
-            i: rules.date / (1 + min(days_from(span, p.at.date()) for span in spans) / 7)
-            for i, p in enumerate(passages)
+        given["date"] = [
+            rules.date / (1 + min(days_from(span, p.at.date()) for span in spans) / 7)
             if p.at is not None
-        }
+            else 0.0
+            for p in passages
+        ]
     if rules.question:
-        given["question"] = {
-            i: rules.question
-            for i, p in enumerate(passages)
-            if p.session is not None and p.text.rstrip().endswith("?")
-        }
+        given["question"] = [
+            rules.question * (p.session is not None and p.text.rstrip().endswith("?"))
+            for p in passages
+        ]
     return given
 
 
-def _add_context(
+def _context(
     passages: Sequence[Passage],
     before: Sequence[int | None],
     own: Sequence[float],
-    parts: Sequence[dict[str, float]],
     rules: Rules,
-) -> None:
+) -> dict[str, list[float]]:
+    """What turns gain from their session and their neighbours."""
     best: dict[Hashable, float] = {}
     for passage, score in zip(passages, own, strict=True):
-        if passage.session is not None:
-            best[passage.session] = max(best.get(passage.session, 0.0), score)
-    for i, passage in enumerate(passages):
-        if passage.session is None:
-            continue
-        parts[i]["session"] = rules.session * best[passage.session]
-        b = before[i]
+        if passage.session is not None and score > best.get(passage.session, 0.0):
+            best[passage.session] = score
+    near = [0.0] * len(own)
+    for i, b in enumerate(before):
         if b is not None:
-            parts[i]["neighbours"] = parts[i].get("neighbours", 0.0) + rules.neighbours * own[b]
-            parts[b]["neighbours"] = parts[b].get("neighbours", 0.0) + rules.neighbours * own[i]
+            near[i] += rules.neighbours * own[b]
+            near[b] += rules.neighbours * own[i]
+    return {
+        "session": [rules.session * best.get(p.session, 0.0) for p in passages],
+        "neighbours": near,
+    }

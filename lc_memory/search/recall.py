@@ -20,9 +20,9 @@ class Recall:
 
     >>> memory = Memory(url, recall=Recall(embeddings="minilm", chroma="./vectors"))
 
-    :param embeddings: for search by meaning: ``"minilm"`` or ``"wordllama"`` (offline, from
-        ``lc-memory[recall]``), LangChain's ``Embeddings``, or a function from a list of texts to
-        a list of vectors. None: by words alone.
+    :param embeddings: for search by meaning: ``"minilm"`` (offline, from ``lc-memory[recall]``),
+        ``"wordllama"`` (from ``lc-memory[wordllama]``), LangChain's ``Embeddings``, or a function
+        from a list of texts to a list of vectors. None: by words alone.
     :param chroma: where Chroma keeps the vectors: a folder (one process at a time) or a server's
         URL such as ``"http://localhost:8000"``. None: in memory, made anew by each process.
     :param collection: the name of Chroma's collection; each store wants one of its own.

@@ -69,41 +69,66 @@ class MemoryVectors:
     def __init__(self) -> None:
         self.whole = False
         self._lock = threading.RLock()
-        self._entries: dict[Id, Entry] = {}
-        self._order: list[Id] = []
-        self._matrix: Vectors | None = None  # one row for each of _order; None: out of date
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        with self._lock:
+            self._rows: dict[Id, int] = {}
+            self._ids: list[Id] = []  # of each row
+            self._marks: list[str] = []
+            self._matrix: Vectors | None = None  # with room for more rows
+            self._spaces: dict[Namespace, int] = {}  # the namespaces' numbers
+            self._space: list[int] = []  # of each row
 
     def nearest(self, vector: Vectors, scope: Scope, limit: int) -> list[Id]:
         import numpy as np
 
-        covers = scope.covers
         with self._lock:
-            if self._matrix is None:
-                self._order = sorted(self._entries)
-                rows = [unit(self._entries[id].vector) for id in self._order]
-                self._matrix = np.array(rows, dtype=np.float32)
-            order, matrix = self._order, self._matrix
-        within = [row for row, id in enumerate(order) if covers(id)]
-        if not within:
-            return []
-        found = (matrix if len(within) == len(order) else matrix[within]) @ unit(vector)
-        best = np.argsort(-found, kind="stable")[:limit]
-        return [order[within[int(i)]] for i in best]
+            if self._matrix is None or not limit:
+                return []
+            covered = np.array([scope.covers_all(space) for space in self._spaces])
+            within = covered[self._space]
+            for id in scope.within.ids if scope.within is not None else ():
+                if id in self._rows and scope.covers(id):
+                    within[self._rows[id]] = True
+            rows = np.flatnonzero(within)
+            likeness = (self._matrix[: len(self._ids)] @ unit(vector))[rows]
+            if len(rows) > limit:
+                least = np.partition(likeness, -limit)[-limit]
+                rows, likeness = rows[likeness >= least], likeness[likeness >= least]
+            found = [(-like, self._ids[row]) for like, row in zip(likeness, rows, strict=True)]
+        return [id for _, id in sorted(found)[:limit]]
 
     def fetch(self, ids: Sequence[Id]) -> dict[Id, Entry]:
         with self._lock:
-            return {id: entry for id in ids if (entry := self._entries.get(id)) is not None}
+            matrix = self._matrix
+            if matrix is None:
+                return {}
+            there = [(id, row) for id in ids if (row := self._rows.get(id)) is not None]
+            return {id: Entry(id, self._marks[row], matrix[row].copy()) for id, row in there}
 
     def put(self, entries: Sequence[Entry]) -> None:
         with self._lock:
-            self._entries |= {entry.id: entry for entry in entries}
-            self._matrix = None
+            for id, mark, vector in entries:
+                matrix = self._room(len(vector))
+                row = self._rows.setdefault(id, len(self._ids))
+                if row == len(self._ids):
+                    self._ids.append(id)
+                    self._marks.append(mark)
+                    self._space.append(self._spaces.setdefault(id[0], len(self._spaces)))
+                matrix[row], self._marks[row] = unit(vector), mark
 
     def remove(self, ids: Iterable[Id]) -> None:
         with self._lock:
             for id in ids:
-                if self._entries.pop(id, None) is not None:
-                    self._matrix = None
+                row = self._rows.pop(id, None)
+                if row is None or self._matrix is None:
+                    continue
+                last, mark, space = self._ids.pop(), self._marks.pop(), self._space.pop()
+                if last != id:  # it takes the free row
+                    self._matrix[row] = self._matrix[len(self._ids)]
+                    self._rows[last] = row
+                    self._ids[row], self._marks[row], self._space[row] = last, mark, space
 
     def clear(self, prefix: Namespace) -> None:
         self.remove(list(self.marks(prefix)))
@@ -111,16 +136,26 @@ class MemoryVectors:
     def marks(self, prefix: Namespace) -> Mapping[Id, str]:
         size = len(prefix)
         with self._lock:
-            return {id: e.mark for id, e in self._entries.items() if id[0][:size] == prefix}
-
-    def start_anew(self) -> None:
-        self.clear(())
+            marked = zip(self._ids, self._marks, strict=True)
+            return {id: mark for id, mark in marked if id[0][:size] == prefix}
 
     def close(self) -> None:
-        self.clear(())
+        self.start_anew()
+
+    def _room(self, size: int) -> Vectors:
+        """The matrix, with room for one more row."""
+        import numpy as np
+
+        used, matrix = len(self._ids), self._matrix
+        if matrix is None or used == len(matrix):
+            grown = np.zeros((max(256, used * 2), size), dtype=np.float32)
+            if matrix is not None:
+                grown[:used] = matrix
+            self._matrix = matrix = grown
+        return matrix
 
 
-def unit(vector: Vectors) -> Vectors:
+def unit(vector: Vectors | Sequence[float]) -> Vectors:
     """The vector with length 1."""
     import numpy as np
 

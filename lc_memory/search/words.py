@@ -7,6 +7,7 @@ spaces (Chinese, Japanese, Thai and their like) become overlapping pairs of char
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -18,6 +19,14 @@ _UNSPACED: Final = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}
 _WORD: Final = regex.compile(rf"{_UNSPACED}\p{{M}}*+|(?:(?!{_UNSPACED})[\p{{L}}\p{{M}}\p{{N}}])+")
 _BEGINS_UNSPACED: Final = regex.compile(_UNSPACED)
 _ACCENTS: Final = regex.compile("[\u0300-\u036f]")
+
+#: A run of letters and digits that may be a code, and those that are not one: words, small numbers,
+#: years, dates, times, ordinals and measures.
+_RUN: Final = regex.compile(r"[\p{L}\p{N}]++(?:[-_./:#][\p{L}\p{N}]++)*+")
+_NO_CODE: Final = regex.compile(
+    r"\P{N}+|\d{1,3}|(?:19|20)\d\d(?:-\d\d){0,2}|\d{1,4}(?:[/.]\d{1,4}){1,2}"
+    r"|\d{1,2}(?::\d\d)+\p{L}*|\d+\p{L}{1,2}|\d{1,2}-\p{L}.*"
+)
 
 #: What a question is made of, but not what it is about. Left out of queries, never of the index.
 STOP_WORDS: Final = frozenset(
@@ -56,6 +65,17 @@ def query_words(text: str) -> list[str]:
     found = raw_words(text)
     telling = [word for word in found if word not in STOP_WORDS]
     return list(dict.fromkeys(stem(word) for word in telling or found))
+
+
+def codes_in(question: str) -> list[tuple[str, ...]]:
+    """The codes that a question names (ERR-4711, invoice 2024-0097), each as its words."""
+    runs = dict.fromkeys(_RUN.findall(question))
+    return [tuple(raw_words(run)) for run in runs if not _NO_CODE.fullmatch(run)]
+
+
+def has_run(text: str, wanted: Sequence[str]) -> bool:
+    """Whether these words stand in the text one after the other."""
+    return f" {' '.join(wanted)} " in f" {' '.join(raw_words(text))} "
 
 
 @lru_cache(maxsize=50_000)

@@ -156,7 +156,7 @@ class FileStore(TableStore):
             changes = Changes(self._archive.table)
             outcomes: list[Outcome] = []
             for steps in batches:
-                trial = changes.copy()
+                trial = changes.copy() if changes else Changes(self._archive.table)
                 tick = self._clock.ticks(len(steps))
                 try:
                     outcomes.append(trial.carry_out(steps, tick, self._clock.now()))

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import orjson
 
-from lc_memory import values
-from lc_memory.errors import CorruptStore, NewerFormat
+from lc_memory import __version__, values
+from lc_memory.errors import CorruptStore, NewerFormat, newer
 from lc_memory.records import check_name, check_namespace
 from lc_memory.rows import Row
 from lc_memory.stores.journal import Sealer
@@ -27,6 +27,7 @@ FORMAT: Final = "lc_memory records"
 VERSION: Final = 1
 
 _SEAL: Final = rb"((?:hmac-)?sha256:[0-9a-f]{64})"
+_WRITER: Final = rb"(,lc_memory [\w.+!-]+ format \d+)?"
 _COLUMNS: Final = (
     *("namespace", "key", "value", "version"),
     *("created_at", "updated_at", "expires_at", "owner"),
@@ -38,6 +39,8 @@ class Format(ABC):
 
     seal_line: bytes
     seal_last = False
+    #: The body has no place for it: the version follows the seal.
+    names_writer = False
 
     @abstractmethod
     def body(self, rows: Iterable[Row]) -> bytes:
@@ -53,8 +56,9 @@ class Format(ABC):
     def dump(self, rows: Iterable[Row], sealer: Sealer) -> tuple[bytes, str]:
         """A file of these rows, and its seal."""
         body = self.body(rows)
-        seal = sealer.seal(body)
-        line = self.seal_line % seal.encode()
+        writer = f",lc_memory {__version__} format {VERSION}".encode() if self.names_writer else b""
+        seal = sealer.seal(writer + body)
+        line = self.seal_line % (seal.encode() + writer)
         return (body + line if self.seal_last else line + body), seal
 
     def load(
@@ -79,12 +83,15 @@ class Format(ABC):
 
     def _split(self, data: bytes) -> tuple[str, bytes]:
         """The seal and what it seals; the seal is empty if there is none in its place."""
-        line = re.escape(self.seal_line).replace(b"%s", _SEAL)
+        line = re.escape(self.seal_line).replace(b"%s", _SEAL + self.names_writer * _WRITER)
         if self.seal_last:
             found = re.search(line + rb"\Z", data)
             return (found[1].decode(), data[: found.start()]) if found else ("", data)
         found = re.match(line, data)
-        return (found[1].decode(), data[found.end() :]) if found else ("", data)
+        if found is None:
+            return "", data
+        writer = found[2] or b"" if self.names_writer else b""
+        return found[1].decode(), writer + data[found.end() :]
 
 
 class JSON(Format):
@@ -92,8 +99,8 @@ class JSON(Format):
 
     def body(self, rows: Iterable[Row]) -> bytes:
         lines = [orjson.dumps(_plain(row, orjson.Fragment(row.text))) for row in rows]
-        head = '"format": "%s", "version": %d, "count": %d, "records": [\n'
-        start = (head % (FORMAT, VERSION, len(lines))).encode()
+        head = '"format": "%s", "version": %d, "library": "%s", "count": %d, "records": [\n'
+        start = (head % (FORMAT, VERSION, __version__, len(lines))).encode()
         return start + b",\n".join(lines) + b"\n]}\n"
 
     def parse(self, data: bytes, sealed: bool) -> Iterable[Any]:
@@ -105,11 +112,13 @@ class CSV(Format):
     """One row a record. Namespace and value are JSON text; an absent owner or expiry is empty.
 
     A key or owner that a spreadsheet would take for a formula has an apostrophe before it, and
-    so has one that is empty or begins with an apostrophe. The title of the last column is the
-    seal; the column itself is empty.
+    so has one that is empty or begins with an apostrophe. The titles of the last two columns are
+    the seal, and which release wrote which format (the first ones did not say); the columns
+    themselves are empty.
     """
 
     seal_line = ",".join(_COLUMNS).encode() + b",%s\r\n"
+    names_writer = True
 
     def body(self, rows: Iterable[Row]) -> bytes:
         text = io.StringIO(newline="")
@@ -126,6 +135,9 @@ class CSV(Format):
         csv.field_size_limit(2**31 - 1)  # one for all of Python; its default is 128 kB
         text = io.StringIO(data.decode("utf-8-sig"), newline="")  # spreadsheets add the mark
         titles, *lines = csv.reader(text, strict=True)
+        for title in titles:
+            if writer := re.fullmatch(r"lc_memory (\S+) format (\d{1,9})", title):
+                _check_version(int(writer[2]), writer[1])
         if tuple(titles[: len(_COLUMNS)]) != _COLUMNS:
             raise ValueError(f"its columns are {titles[:9]}")
         return (self._record(line, load_json if sealed else json.loads) for line in lines)
@@ -155,21 +167,23 @@ def _neutral(name: str | None) -> str | None:
 def document(rows: Iterable[Row]) -> dict[str, Any]:
     """All rows as one plain object, for YAML and pickle."""
     records = [_plain(row, load_json(row.text)) for row in rows]
-    return {"format": FORMAT, "version": VERSION, "count": len(records), "records": records}
+    head = {"format": FORMAT, "version": VERSION, "library": __version__, "count": len(records)}
+    return head | {"records": records}
 
 
 def records_in(document: Any) -> Iterable[Any]:
     """The records of a document. Raises ValueError, TypeError or KeyError, and NewerFormat."""
     if document["format"] != FORMAT:
         raise ValueError(f"its format is {document['format']!r}")
-    if document["version"] > VERSION:
-        raise NewerFormat(
-            f"it has format {document['version']}, and this version of lc_memory knows {VERSION}; "
-            "upgrade: pip install -U lc-memory"
-        )
+    _check_version(document["version"], document.get("library"))
     if type(document["records"]) is not list:
         raise ValueError("its records are not a list")
     return document["records"]
+
+
+def _check_version(version: int, library: object) -> None:
+    if version > VERSION:
+        raise NewerFormat(newer("it", library, version, VERSION))
 
 
 def load_json(text: str | bytes) -> Any:

@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import orjson
 
-from lc_memory.errors import CorruptStore, NewerFormat
+from lc_memory import __version__
+from lc_memory.errors import CorruptStore, NewerFormat, newer
 from lc_memory.records import Id, Namespace
 from lc_memory.rows import Row
 from lc_memory.stores.disk import Disk
@@ -140,7 +141,8 @@ class Journal:
 
     def begin(self, seal: str, state: str | None = None) -> Place:
         """Start anew: everything is in the file with this seal, which is that ``state``."""
-        head = {"format": FORMAT, "version": VERSION, "file": seal, "state": state}
+        head = {"format": FORMAT, "version": VERSION, "library": __version__}
+        head |= {"file": seal, "state": state}
         return self._write(Place(), head)
 
     def _write(self, place: Place, content: dict[str, Any]) -> Place:
@@ -159,8 +161,7 @@ class Journal:
                 raise ValueError(content["format"])
             if not place.end and content["version"] > VERSION:
                 raise NewerFormat(
-                    f"{self.path}: has format {content['version']}, and this version of lc_memory "
-                    f"knows {VERSION}; upgrade: pip install -U lc-memory"
+                    newer(str(self.path), content.get("library"), content["version"], VERSION)
                 )
             digest = line[:_DIGITS].decode()
             return Entry.of(content), self._after(place, len(line) + 1, digest, content)

@@ -1,8 +1,9 @@
 """The MongoDB store: records as documents of one collection (:mod:`mongo_documents`).
 
 An operation on one record is one write that names the version it has seen, and is tried again if
-another writer was faster. A batch over several records is a transaction, which needs a replica
-set. What becomes of a record is said by :mod:`lc_memory.rows`, as for every store.
+another writer was faster; a Put need not even look (:mod:`mongo_single`). A batch over several
+records is a transaction, which needs a replica set. What becomes of a record is said by
+:mod:`lc_memory.rows`, as for every store.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ from lc_memory.records import (
     Namespace,
     Op,
     Page,
+    Put,
     Query,
     Record,
     Restore,
+    State,
     Touch,
     check_id,
 )
 from lc_memory.rows import Row, Step, next_key, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
+from lc_memory.stores import mongo_single
 from lc_memory.stores.mongo_bulk import InSession, in_chunks, reading, replace_all
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
 from lc_memory.stores.mongo_documents import (
@@ -104,6 +108,13 @@ class MongoStore(Store):
         if len(different) < len(ids):  # each value belongs to the caller, twice if asked twice
             records = [deepcopy(record) for record in records]
         return [r if r is not None and (expired or r.lives_at(now)) else None for r in records]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        with self._server.errors():
+            documents = _documents(self._records, list(dict.fromkeys(ids)), whole=False)
+            rows = {row[:2]: row for row in map(row_of, documents)}
+        return [row.state if (row := rows.get(id)) is not None else None for id in ids]
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:  # by a field: Python sorts
@@ -230,6 +241,10 @@ class MongoStore(Store):
 
     def _write_one(self, steps: Sequence[Step]) -> list[Record | None]:
         """Carry out steps that all concern one record."""
+        if len(steps) == 1 and isinstance(steps[0].op, Put):
+            record = mongo_single.put(self._records, steps[0], self._clock)
+            if record is not None:
+                return [record]
         for attempt in range(RETRIES):
             held = None
             if steps[0].key is None:

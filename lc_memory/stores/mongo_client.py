@@ -24,6 +24,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
+from lc_memory import __version__
 from lc_memory.errors import (
     CorruptStore,
     LCMemoryError,
@@ -34,6 +35,7 @@ from lc_memory.errors import (
     StoreUnavailable,
     UnknownStorage,
     Unsupported,
+    newer,
 )
 from lc_memory.store import Index, closed
 from lc_memory.stores.mongo_documents import CODEC, Document
@@ -145,13 +147,11 @@ class MongoConnection:
             for keys, options in _INDEXES:
                 self.records.create_index(keys, **options)
             with contextlib.suppress(DuplicateKeyError):  # another opener was first
-                schema.insert_one({"_id": "records", "version": VERSION})
+                schema.insert_one({"_id": "records", "version": VERSION, "library": __version__})
             found = schema.find_one({"_id": "records"})
         if found and found["version"] > VERSION:
-            raise NewerFormat(
-                f"the database has format {found['version']}, and this version of lc_memory "
-                f"knows {VERSION}; upgrade: pip install -U lc-memory"
-            )
+            where = f"MongoDB at {self._hosts}: the database {self.database.name!r}"
+            raise NewerFormat(newer(where, found.get("library"), found["version"], VERSION))
 
     def declare(self, indexes: Iterable[Index]) -> None:
         """Make an index of the database for each declared field, in all namespaces at once."""

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
-from pymysql.constants import CR, ER
+from pymysql import converters
+from pymysql.constants import CR, ER, FIELD_TYPE
 
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 from lc_memory.filters import Node
@@ -18,7 +19,21 @@ from lc_memory.stores.server import ServerDatabase
 from lc_memory.stores.sql_filters import Sql
 
 _COLLISIONS: Final = (ER.LOCK_DEADLOCK, ER.DUP_ENTRY, ER.CHECKREAD)
-_ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME)
+_ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+#: How values are read: names, which are kept as binary, as text.
+_DECODERS: Final = {
+    **converters.conversions,
+    FIELD_TYPE.VAR_STRING: _text,
+    FIELD_TYPE.STRING: _text,
+    FIELD_TYPE.BLOB: _text,
+    FIELD_TYPE.LONG_BLOB: _text,
+}
 
 
 class MySQL(ServerDatabase):
@@ -45,11 +60,14 @@ class MySQL(ServerDatabase):
             "mysql+pymysql",
             timeout,
             charset="utf8mb4",
+            conv=_DECODERS,
             connect_timeout=max(1, int(min(timeout, 10))),
         )
 
     def prepare(self, connection: Any) -> None:
         connection.autocommit(True)
+        if "MariaDB" in connection.get_server_info():  # MySQL has no RETURNING
+            self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
         with connection.cursor() as cursor:
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
             cursor.execute("SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")

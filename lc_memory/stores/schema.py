@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lc_memory.errors import NewerFormat
+from lc_memory import __version__
+from lc_memory.errors import NewerFormat, newer
 
 #: How much of a field's sort key its index keeps, in bytes.
 INDEXED_BYTES: Final = 255
@@ -24,24 +25,39 @@ def _index_again(dialect: sa.Dialect) -> list[str]:
     return ["DELETE FROM lc_memory_fields", "DELETE FROM lc_memory_indexes"]
 
 
+def _name_release(dialect: sa.Dialect) -> list[str]:
+    """Which release of the library brought the tables to their version."""
+    return ["ALTER TABLE lc_memory_schema ADD COLUMN library VARCHAR(64)"]
+
+
 #: One entry a version, oldest first: the statements that lead to it. Never change an old one.
-MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (_create, _index_again)
+MIGRATIONS: Final[tuple[Callable[[sa.Dialect], list[str]], ...]] = (
+    _create,
+    _index_again,
+    _name_release,
+)
 
 VERSION: Final = len(MIGRATIONS)
 
 
-def pending(found: int, dialect: sa.Dialect) -> list[str]:
-    """The statements that bring a database of that version up to date.
-
-    Raises NewerFormat if a newer version of the library made it.
-    """
+def version_in(select: Callable[[str], list[Any]], place: str) -> int:
+    """The version of the tables that are there; 0 if they have none. Raises NewerFormat if a newer
+    version of the library made them."""
+    rows = select("SELECT version FROM lc_memory_schema")
+    found = int(rows[0][0]) if rows else 0
     if found > VERSION:
-        raise NewerFormat(
-            f"the database has format {found}, and this version of lc_memory knows {VERSION}; "
-            "upgrade: pip install -U lc-memory"
-        )
+        ((library,),) = select("SELECT library FROM lc_memory_schema")
+        raise NewerFormat(newer(place, library, found, VERSION))
+    return found
+
+
+def pending(found: int, dialect: sa.Dialect) -> list[str]:
+    """The statements that bring a database of that version up to date."""
     statements = [line for step in MIGRATIONS[found:] for line in step(dialect)]
     if statements:
         statements.append("DELETE FROM lc_memory_schema")
-        statements.append(f"INSERT INTO lc_memory_schema VALUES ({VERSION}, 0)")
+        statements.append(
+            "INSERT INTO lc_memory_schema (version, generation, library) "
+            f"VALUES ({VERSION}, 0, '{__version__}')"
+        )
     return statements

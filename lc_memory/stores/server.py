@@ -18,6 +18,7 @@ from lc_memory.errors import CommitUnknown, LCMemoryError, StoreError, StoreUnav
 from lc_memory.store import Clock, closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session
+from lc_memory.stores.pool import Pool
 
 if TYPE_CHECKING:
     from lc_memory.stores.sql_single import Singles
@@ -39,7 +40,7 @@ class ServerSession(Session):
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self.connection.cursor() as cursor:
             cursor.execute(marked(sql), parameters)
-            return fetched(cursor)
+            return list(cursor.fetchall())
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         with self.connection.cursor() as cursor:
@@ -63,15 +64,13 @@ class ServerDatabase(Database):
         self.place = url.render_as_string(hide_password=True)
         self.timeout = timeout
         self._open = True
+        # The engine connects, and no more: taking a connection out of a pool of its own costs more
+        # than the rest of a read.
         self.engine = sa.create_engine(
-            url.set(drivername=drivername),
-            pool_size=POOL,
-            max_overflow=RUSH,
-            pool_timeout=timeout,
-            pool_reset_on_return=None,  # transactions are ended here
-            connect_args=arguments,
+            url.set(drivername=drivername), poolclass=sa.pool.NullPool, connect_args=arguments
         )
         sa.event.listen(self.engine, "connect", lambda raw, _: self.prepare(raw))
+        self.pool = Pool(self._connect, kept=POOL, most=POOL + RUSH, timeout=timeout)
 
     # -- what each kind of server supplies -------------------------------------------------
 
@@ -95,6 +94,10 @@ class ServerDatabase(Database):
     def collided(self, error: Exception) -> bool:
         """Whether another writer was in the way, so that the work is to be done again."""
 
+    def session(self, connection: Any, generation: Callable[[], int]) -> ServerSession:
+        """A session over a connection in a transaction."""
+        return ServerSession(connection, generation)
+
     def explained(self, error: Exception) -> LCMemoryError:
         """The driver's error as one of ours."""
         return StoreError(f"{self.place}: {_line(error)}")
@@ -103,7 +106,9 @@ class ServerDatabase(Database):
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         def read(connection: Any) -> list[Any]:
-            return ServerSession(connection).select(sql, parameters)
+            with connection.cursor() as cursor:
+                cursor.execute(marked(sql), parameters)
+                return list(cursor.fetchall())
 
         return self._surviving(read)
 
@@ -122,16 +127,16 @@ class ServerDatabase(Database):
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Session]:
         self._surviving(lambda connection: _execute(connection, "SELECT 1"))  # drops dead ones
-        with self._connection() as pooled:
-            raw = pooled.driver_connection
-            try:
-                for statement in self.one_moment:
-                    _execute(raw, statement)
-                yield ServerSession(raw)
-            except self.error as error:
-                raise self.explained(error) from error
-            finally:
-                _undo(raw, self.error)
+        raw = self._take()
+        try:
+            for statement in self.one_moment:
+                _execute(raw, statement)
+            yield ServerSession(raw)
+        except self.error as error:
+            raise self.explained(error) from error
+        finally:
+            _undo(raw, self.error)
+            self.pool.give(raw)
 
     #: The statements that begin a transaction in which nothing changes.
     one_moment: tuple[str, ...]
@@ -146,33 +151,36 @@ class ServerDatabase(Database):
             "SELECT 1 FROM information_schema.tables WHERE table_name = 'lc_memory_schema' "
             f"AND table_schema = {self.current_schema}"
         )
-        rows = select("SELECT version FROM lc_memory_schema") if there else []
-        found = int(rows[0][0]) if rows else 0
-        schema.pending(found, self.engine.dialect)
-        return found
+        return schema.version_in(select, self.place) if there else 0
 
     def singles(self, clock: Clock) -> Singles:
         from lc_memory.stores.sql_single import Singles
 
         return Singles(self, clock)
 
-    def run_alone(self, sql: str, parameters: Sequence[Any]) -> bool:
-        """Run one statement that commits by itself; whether it changed a row. False, too, if
-        another writer was in the way, or the connection does not look alive."""
-        return self.insert(sql, parameters, 1)
+    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Run one statement that commits by itself. Gives the row that it returns, or an empty
+        one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
+        the connection does not look alive."""
+        return self._alone(sql, parameters, 1)
 
     def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        return bool(self._alone(sql, parameters, count))
 
-        def run(connection: Any) -> bool:
+    def _alone(self, sql: str, parameters: Sequence[Any], count: int) -> list[Any]:
+
+        def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
-                return False  # an idle connection is told of its end, and of nothing else
+                return []  # an idle connection is told of its end, and of nothing else
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(marked(sql), parameters, **self.again)
-                    return bool(cursor.rowcount == count)
+                    if cursor.rowcount != count:
+                        return []
+                    return list(cursor.fetchall()) if cursor.description else [()]
             except self.error as error:
                 if self.collided(error):
-                    return False
+                    return []
                 if self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
                     raise self._unknown(error) from error
                 raise
@@ -185,6 +193,10 @@ class ServerDatabase(Database):
 
     #: How the driver is told that a statement comes again and again.
     again: Mapping[str, Any] = MappingProxyType({})
+
+    #: How an INSERT goes on where the record is there already, and what it calls a column of what
+    #: it was to insert. None if it could not give back what it then made of the row.
+    upserting: tuple[str, str] | None = None
 
     #: The type of whole numbers in a CAST.
     integer: str
@@ -218,13 +230,13 @@ class ServerDatabase(Database):
 
     def close(self) -> None:
         self._open = False
-        self.engine.dispose()
+        self.pool.close()
 
     def _once(self, connection: Any, work: Callable[[Session], T], alone: bool) -> T:
         committing = False
         try:
             with self.sending(connection):
-                result = work(ServerSession(connection, self.begin(connection, alone)))
+                result = work(self.session(connection, self.begin(connection, alone)))
                 committing = True
                 _execute(connection, "COMMIT")
             return result
@@ -253,35 +265,42 @@ class ServerDatabase(Database):
         """Use a connection; if it turns out to be dead before anything was committed (the
         server was restarted), once more with a new one."""
         for last in (False, True):
-            with self._connection() as pooled:
-                raw = pooled.driver_connection
-                try:
-                    return use(raw)
-                except self.error as error:
-                    if not self.engine.dialect.is_disconnect(error, raw, None):  # type: ignore[arg-type]
-                        raise self.explained(error) from error
-                    pooled.invalidate()
-                    if last:
-                        raise StoreUnavailable(f"{self.place}: {_line(error)}") from error
-            self.engine.dispose()  # the others are as dead
+            connection = self._take()
+            try:
+                result = use(connection)
+            except self.error as error:
+                if not self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
+                    self.pool.give(connection)
+                    raise self.explained(error) from error
+                self.pool.drop(connection)
+                if last:
+                    raise StoreUnavailable(f"{self.place}: {_line(error)}") from error
+                self.pool.empty()  # the others are as dead
+            except BaseException:
+                self.pool.give(connection)
+                raise
+            else:
+                self.pool.give(connection)
+                return result
         raise AssertionError
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Any]:
+    def _take(self) -> Any:
         if not self._open:
             raise closed("store")
         try:
-            pooled = self.engine.raw_connection()
+            return self.pool.take()
         except (sa.exc.DBAPIError, self.error) as error:
             raise StoreUnavailable(f"{self.place}: cannot connect: {_line(error)}") from error
-        except sa.exc.TimeoutError as error:
+        except TimeoutError as error:
             raise StoreUnavailable(
                 f"{self.place}: all {POOL + RUSH} connections were busy for {self.timeout:g} s"
             ) from error
-        try:
-            yield pooled
-        finally:
-            pooled.close()
+
+    def _connect(self) -> Any:
+        pooled = self.engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        return connection
 
 
 class _Collision(Exception):
@@ -300,14 +319,6 @@ def _has_news(socket: int) -> bool:
 def marked(sql: str) -> str:
     """The SQL with the driver's own marks for parameters."""
     return sql.replace("?", "%s")
-
-
-def fetched(cursor: Any) -> list[Any]:
-    """The rows, names that are kept as binary decoded."""
-    rows: list[Any] = list(cursor.fetchall())
-    if any(type(value) is bytes for value in (rows[0] if rows else ())):
-        return [tuple(v.decode() if type(v) is bytes else v for v in row) for row in rows]
-    return rows
 
 
 def _undo(connection: Any, error: type[Exception]) -> None:

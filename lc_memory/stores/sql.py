@@ -26,23 +26,25 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
+from lc_memory.records import Id, Namespace, Op, Page, Query, Record, State, check_id
 from lc_memory.rows import Row, Step, prepare
 from lc_memory.store import Capabilities, Clock, Index, Outcome, Store, outcome
 from lc_memory.stores.database import Session, open_database
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import (
     COLUMNS,
+    REINDEXING,
     WORDS,
     Batch,
     allowed,
     build_index,
     load,
+    load_states,
     row_of,
     under,
 )
 from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
-from lc_memory.stores.sql_filters import ODD_KEY, best_ranges, only_of
+from lc_memory.stores.sql_filters import ODD_KEY, Ranges, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
 _WALKED: Final = (
@@ -51,8 +53,10 @@ _WALKED: Final = (
 )
 
 if TYPE_CHECKING:
-    from lc_memory.search.asking import Progress
     from lc_memory.stores.sql_words import SQLKeywords
+
+#: From so many entries on, an index's range is not sorted before the nearest records were tried.
+_CROWD: Final = 1_000
 
 #: As LIMIT: everything.
 _ALL: Final = 2**62
@@ -101,6 +105,11 @@ class SQLStore(Store):
         rows = load(self._db.select, self._db, ids)
         found = (rows.get(id) for id in ids)
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        found = load_states(self._db.select, self._db, ids)
+        return [found.get(id) for id in ids]
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:
@@ -158,9 +167,12 @@ class SQLStore(Store):
         assert query.limit is not None
         wanted = query.offset + query.limit + 1
         found: list[Record] = []
-        size = wanted
+        asked, size, seen = query, wanted, 0
         while True:
-            rows = self._select(query, after, size, 0, walk)
+            rows = self._select(asked, after, size, 0, walk, most=None if seen else _CROWD)
+            if not (rows or seen) and self._crowded(query):
+                asked = replace(query, filter=None)  # the page may well be full soon
+                rows = self._select(asked, after, size, 0)
             records = [row.record() for row in rows]
             node = query.node
             found += [r for r in records if node is None or node.matches(r.value)]
@@ -169,7 +181,17 @@ class SQLStore(Store):
             if len(rows) < size or len(found) >= wanted:
                 return found[:wanted]
             after = position(records[-1], query.sort)
-            size = min(size * 4, 5000)
+            size, seen = min(size * 4, 5000), seen + len(rows)
+            if asked is not query and seen + size > max(_CROWD // 4, wanted):
+                asked, size = query, wanted
+
+    def _crowded(self, query: Query) -> bool:
+        """Whether an index has too many entries in the range asked for to sort them first."""
+        entries = self._entries(query)
+        if entries is None:
+            return False
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM {entries[0]} LIMIT {_CROWD}) AS crowd"
+        return bool(self._db.select(sql, entries[1])[0][0] == _CROWD)
 
     def _select(
         self,
@@ -178,8 +200,11 @@ class SQLStore(Store):
         limit: int | None,
         offset: int,
         walk: int | None = None,
+        *,
+        most: int | None = None,
     ) -> list[Row]:
-        sql, parameters = self._statement(query, after, limit, offset, walk)
+        """Candidates in their order; none, if an index has ``most`` of them in its range."""
+        sql, parameters = self._statement(query, after, limit, offset, walk, most)
         return [row_of(found) for found in self._db.select(sql, parameters)]
 
     def _statement(
@@ -189,8 +214,9 @@ class SQLStore(Store):
         limit: int | None,
         offset: int,
         walk: int | None = None,
+        most: int | None = None,
     ) -> tuple[str, list[Any]]:
-        source, conditions, parameters = self._candidates(query, walk)
+        source, conditions, parameters = self._candidates(query, walk, most)
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
         if order.attribute in ("created_at", "updated_at"):
@@ -224,43 +250,63 @@ class SQLStore(Store):
             if query.exact and index.covers(query.prefix)
         }
 
+    def _entries(self, query: Query) -> tuple[str, list[Any], Ranges] | None:
+        """Where an index holds all matches of the filter, if one does: a table and a condition,
+        and its parameters."""
+        usable = self._usable(query)
+        ranges = best_ranges(query.node, list(usable))
+        if ranges is None:
+            return None
+        condition, keys = ranges.condition("sort_key")
+        return (
+            f"lc_memory_fields WHERE index_id = ? AND namespace = ? AND {condition}",
+            [usable[ranges.path], write_namespace(query.prefix), *keys],
+            ranges,
+        )
+
     def _candidates(
-        self, query: Query, walk: int | None = None
+        self, query: Query, walk: int | None = None, most: int | None = None
     ) -> tuple[str, list[str], list[Any]]:
         """Where the candidates of a query come from: a source, conditions and parameters. With
         the index to ``walk``, its entries are ``f``, one for each record."""
         source = "lc_memory_records AS r"
-        condition, parameters = under(query.prefix, query.exact)
-        conditions = [condition]
-        usable = {} if query.node is None else self._usable(query)
-        filtered = None if query.node is None else self._db.condition(query.node)
-        ranges = best_ranges(query.node, list(usable)) if usable else None
+        conditions: list[str] = []
+        parameters: list[Any] = []
+        told = False
+        entries = None if query.node is None else self._entries(query)
         # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
         if walk is not None:
             source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
             place = [walk, write_namespace(query.prefix)]
-            conditions[:0] = ["r.id = f.record_id", _WALKED]
-            parameters[:0] = [*place, *place, ODD_KEY]
-            if ranges is not None and ranges.path == query.sort.path and ranges.only:
+            conditions += ["r.id = f.record_id", _WALKED]
+            parameters += [*place, *place, ODD_KEY]
+            if entries is not None and entries[2].path == query.sort.path and entries[2].only:
                 conditions.append("f.sort_key BETWEEN ? AND ?")
-                parameters += ranges.only
-        elif ranges is not None:
-            condition, keys = ranges.condition("sort_key")
-            keys = [usable[ranges.path], write_namespace(query.prefix), *keys]
+                parameters += entries[2].only
+        elif entries is not None:
+            sql, keys, ranges = entries
             low, high = ranges.ranges[0]
             once = len(ranges.ranges) == 1 and low == high  # no record is there twice
+            if most is not None and ranges.cost > 2:
+                sql += (
+                    f" AND (SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {most}) AS c) < {most}"
+                )
+                keys = [*keys, *keys]
             source = (
-                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM lc_memory_fields "
-                f"WHERE index_id = ? AND namespace = ? AND {condition}) AS f "
+                f"(SELECT {'' if once else 'DISTINCT '}record_id FROM {sql}) AS f "
                 "CROSS JOIN lc_memory_records AS r"
             )
-            conditions.insert(0, "r.id = f.record_id")
-            parameters[:0] = keys
-            if only_of(query.node, ranges.path):
-                filtered = None  # the index has said it all
+            conditions.append("r.id = f.record_id")
+            parameters += keys
+            told = only_of(query.node, ranges.path)  # the index has said it all
+        else:
+            condition, bounds = under(query.prefix, query.exact)
+            conditions.append(condition)
+            parameters += bounds
         if not query.expired:
             conditions.append("(r.expires_at IS NULL OR r.expires_at > ?)")
             parameters.append(self._clock.now())
+        filtered = None if told or query.node is None else self._db.condition(query.node)
         if filtered is not None:
             conditions.append(filtered[0])
             parameters += filtered[1]
@@ -431,9 +477,8 @@ class SQLStore(Store):
             self.index_words()
         return sql_words.SQLKeywords(self)
 
-    def index_words(self, progress: Progress | None = None, *, anew: bool = False) -> int:
-        """Make the index of words, which every writer then keeps in step; returns of how many
-        records it is."""
+    def index_words(self) -> None:
+        """Make the index of words, which every writer then keeps in step."""
         from lc_memory.stores import sql_words
 
         dialect = sql_words.dialect_of(self._db)
@@ -442,23 +487,21 @@ class SQLStore(Store):
             for statement in dialect.create:
                 session.run(statement)
 
-        def work(session: Session) -> int:
-            if self._known_indexes(session, afresh=True).keys() >= {WORDS} and not anew:
-                return 0
+        def work(session: Session) -> None:
+            if WORDS in self._known_indexes(session, afresh=True):
+                return
             if not dialect.commits:
                 create(session)
             session.run("DELETE FROM lc_memory_words")
-            count = sql_words.build(session, self._db, progress)
-            if WORDS not in self._indexes:
-                name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
-                session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
+            sql_words.build(session, dialect)
+            name = [write_namespace(WORDS.namespace), write_namespace(WORDS.path)]
+            session.run("INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)", name)
             session.run("UPDATE lc_memory_schema SET generation = generation + 1")
             self._generation = -1  # read them again with the next write
-            return count
 
         if dialect.commits:
             self._db.transact(create)
-        return self._db.transact(work, alone=True)
+        self._db.transact(work, alone=True)
 
     def _known_indexes(self, session: Session, afresh: bool = False) -> dict[Index, int]:
         """Another process may have declared an index: every writer must keep it in step."""
@@ -494,7 +537,9 @@ def _beyond(
 
 
 def _stored_indexes(select: Callable[[str, Sequence[Any]], list[Any]]) -> dict[Index, int]:
-    found = select("SELECT id, namespace, path FROM lc_memory_indexes", [])
+    found = select(
+        "SELECT id, namespace, path FROM lc_memory_indexes WHERE namespace <> ?", [REINDEXING]
+    )
     return {
         Index(read_namespace(namespace), read_namespace(path)): number
         for number, namespace, path in found

@@ -16,6 +16,7 @@ from lc_memory.records import (
     Namespace,
     Put,
     Record,
+    State,
     Touch,
 )
 from lc_memory.rows import Row, Step, next_key, settle
@@ -30,6 +31,7 @@ _FIELDS: Final = ("version", "created_at", "updated_at", "expires_at", "owner")
 COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for f in _FIELDS)])
 
 _WITHOUT_VALUE: Final = COLUMNS.replace("r.value", "'{}'")
+_NAME_AND_STATE: Final = 'r.namespace, r."key", r.version, r.updated_at, r.expires_at'
 
 _INSERT: Final = (
     f'INSERT INTO lc_memory_records (namespace, "key", value, {", ".join(_FIELDS)}) '
@@ -53,6 +55,9 @@ _CHUNK: Final = 400  # ids a statement
 #: How the index of words (:mod:`sql_words`) stands among the declared ones. Its number goes up
 #: with every change of what is a word.
 WORDS: Final = Index(("lc_memory",), ("@words", "1"))
+
+#: Under this name it stands there how far a reindexing has come.
+REINDEXING: Final = write_namespace(("lc_memory", "@reindexing"))
 
 
 class Batch:
@@ -237,6 +242,19 @@ def load(
             row = row_of(found)
             rows[row[:2]] = row
     return rows
+
+
+def load_states(
+    select: Callable[[str, Sequence[Any]], list[Any]], database: Database, ids: Sequence[Id]
+) -> dict[Id, State]:
+    """The states of those ids that are there, in one statement for each few hundred."""
+    states: dict[Id, State] = {}
+    for start in range(0, len(ids), _CHUNK):
+        source, condition, parameters = database.among(ids[start : start + _CHUNK])
+        sql = f"SELECT {_NAME_AND_STATE} FROM {source} WHERE {condition}"
+        for name, key, version, updated, expires in select(sql, parameters):
+            states[read_namespace(name), key] = State(version, updated, expires)
+    return states
 
 
 def row_of(columns: Sequence[Any]) -> Row:

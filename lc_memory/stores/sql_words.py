@@ -16,7 +16,7 @@ from lc_memory.search.asking import Progress, Scope
 from lc_memory.search.texts import is_searched, tokens_of
 from lc_memory.stores.database import Database, Session
 from lc_memory.stores.names import read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, row_of
+from lc_memory.stores.sql_batch import COLUMNS, REINDEXING, row_of
 
 if TYPE_CHECKING:
     from lc_memory.stores.sql import SQLStore
@@ -143,7 +143,6 @@ class SQLKeywords:
     """The index of words of a SQL store."""
 
     def __init__(self, store: SQLStore) -> None:
-        self._store = store
         self._db = store._db
         self._dialect = dialect_of(self._db)
 
@@ -179,7 +178,7 @@ class SQLKeywords:
         return [(read_namespace(name), key) for name, key, _ in found]
 
     def rebuild(self, progress: Progress | None = None) -> int:
-        return self._store.index_words(progress, anew=True)
+        return rebuild(self._db, progress)
 
     @property
     def _alias(self) -> str:  # FTS5's functions want the table's own name
@@ -190,26 +189,68 @@ class SQLKeywords:
         return "lc_memory_words.rowid" if self._dialect.id == "rowid" else "w.record_id"
 
 
-def build(session: Session, database: Database, progress: Progress | None = None) -> int:
-    """Index all that is stored; returns how many records have words."""
-    total = int(session.select("SELECT count(*) FROM lc_memory_records")[0][0])
+def build(session: Session, dialect: Dialect) -> None:
+    """Index all that is stored."""
+    last: int | None = 0
+    while last is not None:
+        last, _ = _index_page(session, dialect, last)
+
+
+def rebuild(database: Database, progress: Progress | None = None) -> int:
+    """Index all that is stored anew, each page in a transaction of its own, while the index goes
+    on answering; returns how many records have words. Interrupted, the next call goes on where it
+    was; two at once share the work."""
     dialect = dialect_of(database)
-    done = seen = last = 0
+    last: int | None = None
+    made = 0
+
+    def work(session: Session) -> tuple[int | None, int]:
+        sql = "SELECT path FROM lc_memory_indexes WHERE namespace = ?"
+        held = session.select(sql, [REINDEXING])
+        if last is not None and not held:  # the other one has come to the end
+            return None, made
+        after, before = map(int, read_namespace(held[0][0])) if held else (0, 0)
+        reached, count = _index_page(session, dialect, after)
+        session.run("DELETE FROM lc_memory_indexes WHERE namespace = ?", [REINDEXING])
+        if reached is not None:
+            path = write_namespace((str(reached), str(before + count)))
+            sql = "INSERT INTO lc_memory_indexes (namespace, path) VALUES (?, ?)"
+            session.run(sql, [REINDEXING, path])
+        return reached, before + count
+
     while True:
-        found = session.select(
-            f"SELECT r.id, {COLUMNS} FROM lc_memory_records AS r WHERE r.id > ? "
-            f"ORDER BY r.id LIMIT {_PAGE}",
-            [last],
-        )
-        if not found:
-            return done
-        rows = [row for columns in found if is_searched((row := row_of(columns[1:])).namespace)]
-        new = [(" ".join(tokens), *_name(r)) for r in rows if (tokens := tokens_of(r.record()))]
-        if new:
-            session.run_many(dialect.insert, new)
-        done, seen, last = done + len(new), seen + len(found), found[-1][0]
+        last, made = database.transact(work, alone=True)
         if progress is not None:
-            progress(seen, total)
+            total = _count(database)
+            progress(total if last is None else _count(database, last), total)
+        if last is None:
+            return made
+
+
+def _index_page(session: Session, dialect: Dialect, after: int) -> tuple[int | None, int]:
+    """Index the next records anew, as many as go into a transaction; returns the last of them
+    (None: there are no more), and how many of them have words."""
+    found = session.select(
+        f"SELECT r.id, {COLUMNS} FROM lc_memory_records AS r WHERE r.id > ? "
+        f"ORDER BY r.id LIMIT {_PAGE}",
+        [after],
+    )
+    last: int | None = found[-1][0] if len(found) == _PAGE else None
+    bounds = [after] if last is None else [after, last]
+    upto = "" if last is None else f" AND {dialect.id} <= ?"  # what is of no record goes too
+    session.run(f"DELETE FROM lc_memory_words WHERE {dialect.id} > ?{upto}", bounds)
+    rows = [row for columns in found if is_searched((row := row_of(columns[1:])).namespace)]
+    new = [(" ".join(tokens), *_name(row)) for row in rows if (tokens := tokens_of(row.record()))]
+    if new:
+        session.run_many(dialect.insert, new)
+    return last, len(new)
+
+
+def _count(database: Database, last: int | None = None) -> int:
+    """How many records there are, or how many of them up to this one."""
+    condition, bounds = ("", []) if last is None else (" WHERE id <= ?", [last])
+    ((count,),) = database.select(f"SELECT count(*) FROM lc_memory_records{condition}", bounds)
+    return int(count)
 
 
 def there(database: Database) -> bool:

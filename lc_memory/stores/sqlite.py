@@ -155,7 +155,7 @@ class SQLite(Database):
             connection.execute("PRAGMA journal_mode = WAL")
 
         def upgrade(session: Session) -> None:
-            for statement in schema.pending(_version(session.select), self.engine.dialect):
+            for statement in schema.pending(self._version_in(session), self.engine.dialect):
                 session.run(statement)
 
         self.transact(upgrade)
@@ -215,9 +215,11 @@ class SQLite(Database):
 
     def _version(self) -> int:
         with self._connection() as connection:
-            found = _version(_Session(connection).select)
-            schema.pending(found, self.engine.dialect)
-            return found
+            return self._version_in(_Session(connection))
+
+    def _version_in(self, session: Session) -> int:
+        there = session.select("SELECT 1 FROM sqlite_master WHERE name = 'lc_memory_schema'")
+        return schema.version_in(session.select, f"SQLite {self.place!r}") if there else 0
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -291,12 +293,6 @@ class SQLite(Database):
         if code == sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
         return StoreError(f"{where}: {error}")
-
-
-def _version(select: Callable[[str], list[Any]]) -> int:
-    if not select("SELECT 1 FROM sqlite_master WHERE name = 'lc_memory_schema'"):
-        return 0
-    return int(select("SELECT version FROM lc_memory_schema")[0][0])
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from lc_memory import values
 from lc_memory.errors import StoreReadOnly
-from lc_memory.records import Id, Namespace, Op, Page, Query, Record, check_id
+from lc_memory.records import Id, Namespace, Op, Page, Query, Record, State, check_id
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Store
 from lc_memory.stores.table import Table, page
@@ -36,6 +36,11 @@ class TableStore(Store):
         now = self._clock.now()
         rows = self._look(lambda table: [table.get(id) for id in ids])
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in rows]
+
+    def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
+        rows = self._look(lambda table: [table.get(id) for id in ids])
+        return [None if row is None else row.state for row in rows]
 
     def find(self, query: Query) -> Page:
         now = self._clock.now()

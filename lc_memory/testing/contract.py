@@ -430,6 +430,17 @@ class StoreContract(LayeringContract):
         ):
             assert [r.key for r in store.find(Query(("n",), filter)).records] == ["k"]
 
+    def test_a_field_exists_whatever_it_holds(self, store: Store) -> None:
+        held: list[Any] = [{"a": v} for v in list[Any](([], [[]], {}, None, "", 0))]
+        held += [{"a": {"b": []}}, {"a": [{"b": []}]}, {"a": [{"b": None}]}, {}]
+        store.write([Put(("n",), str(i), value) for i, value in enumerate(held)])
+        for path, keys in (("a", "012345678"), ("a.b", "678")):
+            there = Query(("n",), {path: {"$exists": True}}, exact=True)
+            assert "".join(r.key for r in store.find(there).records) == keys
+            missing = Query(("n",), {path: {"$exists": False}}, exact=True)
+            others = set("0123456789") - set(keys)
+            assert {r.key for r in store.find(missing).records} == others
+
     def test_declared_indexes_change_no_answer(
         self, store: Store, reopen: Callable[..., Store]
     ) -> None:
@@ -450,6 +461,23 @@ class StoreContract(LayeringContract):
             plain = [r.id for r in store.records() if Query(filter=filter).node.matches(r.value)]  # type: ignore[union-attr]
             query = Query(("n",), filter, exact=True)
             assert [r.id for r in indexed.find(query).records] == plain, filter
+
+    def test_a_wide_range_of_an_index_pages_like_any(self, reopen: Callable[..., Store]) -> None:
+        store = reopen()
+        if not store.capabilities.indexes:
+            pytest.skip("declares no indexes")
+        store = reopen(indexes=[Index.of(("n",), "f")])
+        values: list[Any] = [i if i % 50 else [i, -i] for i in range(1500)]
+        store.write([Put(("n",), f"{i:04}", {"f": v}) for i, v in enumerate(values)])
+        for filter, first in (({"f": {"$gte": 0}}, 0), ({"f": {"$gt": 1100}}, 1101)):
+            for order in ("@key", "-@key", "@updated_at", "-@updated_at"):
+                wanted = [f"{i:04}" for i in range(first, 1500)]
+                wanted = wanted[::-1] if order[0] == "-" else wanted
+                query = Query(("n",), filter, order, limit=150, offset=20, exact=True)
+                for start in (20, 170, 320):
+                    page = store.find(query)
+                    assert [r.key for r in page.records] == wanted[start : start + 150], order
+                    query = replace(query, offset=0, cursor=page.cursor)
 
     # -- logs ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -23,6 +24,7 @@ from lc_memory.records import (
 )
 from lc_memory.rows import Row
 from lc_memory.store import Store
+from lc_memory.testing.clock import FakeClock
 from lc_memory.values import decode, encode, micros
 
 
@@ -88,6 +90,30 @@ class LayeringContract:
             there = store.get(("m",), f"{number}")
             thread.join()
             assert store.get(("m",), f"{number}") == there
+
+    def test_a_state_is_the_records_and_changes_with_it(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        soon = clock() + timedelta(minutes=1)
+        held = store.put(("n",), "k", {"a": 1}, expires_at=soon)
+        other = store.put(("n", "m"), "k", {"a": 1})
+        ids = [other.id, (("n",), "absent"), held.id, other.id]
+        states = [other.state, None, held.state, other.state]
+        assert store.states(ids) == states
+        assert held.state.expires == micros(soon)
+        changed = store.put(("n",), "k", {"a": 2})
+        assert store.states([held.id]) == [changed.state] != [held.state]
+        store.delete(("n",), "k")
+        anew = store.put(("n",), "k", {"a": 1})
+        assert store.states([anew.id]) == [anew.state]
+        assert anew.state not in (held.state, changed.state)
+        assert store.states([]) == []
+
+    def test_what_has_expired_has_a_state(self, store: Store, clock: FakeClock) -> None:
+        held = store.put(("n",), "k", {}, expires_at=clock() + timedelta(minutes=1))
+        clock.forward(120)
+        assert store.read([held.id]) == [None]
+        assert store.states([held.id]) == [held.state]
 
     def test_what_is_expected_stays_until_the_commit(self, store: Store) -> None:
         """Two batches that each expect what the other deletes: one of them is refused."""

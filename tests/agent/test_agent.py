@@ -201,7 +201,7 @@ def test_a_conversation_at_a_terminal(tmp_path: Path) -> None:
         for line, expected in (
             (ADA, "Nice to meet you, Ada"),
             ("/memory", "functions"),
-            ("/progress", "50 %"),
+            ("/progress", "50%"),
             ("/forget name", "name: Ada"),
             ("/what", "/memory"),
         ):

@@ -271,6 +271,9 @@ def test_without_its_tools_it_stores_nothing_and_says_so() -> None:
     reply = OfflineModel().invoke("I'm Ada")
     assert not reply.tool_calls
     assert "no remember tool" in reply.text
+    kept = system({"facts": [{"text": "I play the violin"}]})  # by whoever asks it
+    known = OfflineModel().invoke([kept, HumanMessage("I play the violin. I live in Graz.")])
+    assert known.text.startswith("I know that you play the violin. I understood you, but")
     some = OfflineModel().bind_tools([Tools().remember]).invoke("I'm Ada. I've finished classes")
     assert [call["name"] for call in some.tool_calls] == ["remember"]
     assert not OfflineModel().bind_tools(TOOLS, tool_choice="none").invoke("I'm Ada").tool_calls

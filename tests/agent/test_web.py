@@ -17,6 +17,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -32,7 +33,7 @@ HOSTILE = "<img src=x onerror='window.pwned=1'><b class='x'>&amp;</b>"
 SERVE = """
 import sys
 from memory_agent.web import serve
-serve(sys.argv[1], port=0, ready=lambda url: print(url, flush=True))
+serve(sys.argv[1], port=int(sys.argv[2]), ready=lambda url: print(url, flush=True))
 """
 
 expect.set_options(timeout=20_000)
@@ -45,9 +46,9 @@ class Server:
         self.url = url
         self.environment = environment or {}
 
-    def start(self) -> str:
+    def start(self, port: int | None = 0) -> str:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, self.url],
+            [sys.executable, "-c", SERVE, self.url, str(port)],
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -427,13 +428,34 @@ def test_answers_stream_and_failures_are_said(page: Page, url: str) -> None:
             expect(page.locator(".msg.tutor").last).to_have_text("Once upon a time")
             page.get_by_label("Message").fill("More")
             page.keyboard.press("Enter")
-            expect(page.get_by_role("alert")).to_contain_text("could not answer")
+            said = page.get_by_role("alert")
+            expect(said).to_contain_text(f"gpt-4o-mini at {model.base_url} could not answer")
+            expect(page.locator(".model")).to_have_text("gpt-4o-mini")
+            expect(page.get_by_label("Message")).to_have_value("More")  # to say again
             expect(page.get_by_role("button", name="Send")).to_be_enabled()
         finally:
             server.stop()
     with MemoryAgent(url=url) as agent:
         (session,) = agent.sessions()
         assert (session.title, session.messages) == ("Tell me a story", 2)
+
+
+def test_what_was_typed_outlives_a_restart(page: Page, server: Server) -> None:
+    open_page(page, server)
+    say(page, "Hi, I'm Ada.")
+    page.get_by_label("Message").press_sequentially("What do you")
+    server.stop()
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    page.get_by_label("Message").press_sequentially(" know of me?")
+    server.start(port=urlsplit(server.address).port)  # the page finds it, and loads itself anew
+    expect(page.get_by_text("Connection lost")).to_be_hidden()
+    expect(page.get_by_label("Message")).to_have_value("What do you know of me?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".msg.tutor").last).to_contain_text("your name is Ada")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    page.reload()
+    expect(page.locator(".msg.tutor").last).to_contain_text("your name is Ada")
+    expect(page.get_by_label("Message")).to_have_value("")
 
 
 def test_an_answer_is_kept_though_its_reader_left(page: Page, url: str) -> None:

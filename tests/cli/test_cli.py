@@ -187,6 +187,31 @@ def test_memories_are_recalled_with_the_reason(run: Run, url: str) -> None:
     assert json.loads(run("recall", "zebras", "--json")[1])[0]["source"] == "documents/notes/3"
 
 
+def test_memories_are_recalled_by_meaning(run: Run, url: str, tmp_path: Path) -> None:
+    run("put", "notes", '{"id": "1", "text": "Ada is allergic to peanuts"}')
+    run("put", "notes", '{"id": "2", "text": "the bicycle is blue"}')
+    asked = ("recall", "which food is dangerous for her?", "--json")
+    assert json.loads(run(*asked)[1]) == []  # no word of it is there
+    code, out, _ = run(*asked, "--meaning", "wordllama")
+    assert (code, json.loads(out)[0]["source"]) == (0, "documents/notes/1")
+    assert json.loads(out)[0]["parts"]["meaning"] > 0
+    place = str(tmp_path / "vectors")
+    kept = ("--meaning", "wordllama", "--vectors", place, "--collection", "mine")
+    code, _, err = run(*asked, *kept)
+    assert code == 3  # to look makes none
+    assert "reindex" in err
+    assert not Path(place).exists()
+    assert json.loads(run("reindex", *kept, "--json")[1]) == {"indexed": 2}
+    with sqlite3.connect(Path(place, "chroma.sqlite3")) as chroma:
+        assert chroma.execute("SELECT count(*) FROM embeddings").fetchone() == (2,)
+        assert chroma.execute("SELECT name FROM collections").fetchall() == [("mine",)]
+    chroma.close()
+    assert json.loads(run(*asked, *kept)[1])[0]["source"] == "documents/notes/1"
+    assert run(*asked, "--vectors", place)[0] == 2  # whose are they?
+    assert run("reindex", "--meaning", "wordllama")[0] == 2  # to keep them where?
+    assert run(*asked, "--meaning", "gpt")[0] == 2
+
+
 def test_parts_of_a_backup_are_restored(
     run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,36 +1,20 @@
-"""Backups, restores and moves when the process, the disk or the power fails at any moment."""
+"""Backups and restores when the process, the disk or the power fails at any step."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import random
 import shutil
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lc_memory import BackupError, Memory, Query
 from lc_memory.jobs.backup import backup, restore, verify
-from lc_memory.registry import open_store
 from lc_memory.store import Store
 from lc_memory.stores.disk import Disk
-from tests.jobs.restorer import migrate_for_ever, restore_for_ever
 from tests.stores.test_files import open_file
 from tests.stores.test_files_crash import Platter
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    [
-        *("lc_memory.memory", "lc_memory.stores.sql", "lc_memory.stores.files"),
-        *("lc_memory.jobs.drill", "tests.jobs.restorer", "psycopg", "lc_memory.stores.postgres"),
-    ]
-)
 
 
 def contents(store: Store) -> list[str]:
@@ -47,86 +31,6 @@ def two_states(folder: Path) -> dict[str, list[str]]:
             memory.backup_data(folder / f"{name}.jsonl")
             states[name] = contents(memory.backend)
     return states
-
-
-def killed(work: Callable[..., None], *args: str, after: float, patience: int = 2) -> str:
-    """Kill a process at a moment of its work; the last thing that it said."""
-    ours, theirs = _processes.Pipe(duplex=False)
-    worker = _processes.Process(target=work, args=(*args, theirs), daemon=True)
-    worker.start()
-    theirs.close()
-    for _ in range(patience):
-        last = ours.recv()
-    time.sleep(after)
-    worker.kill()
-    worker.join()
-    with suppress(EOFError):
-        while ours.poll():
-            last = ours.recv()
-    ours.close()
-    worker.close()
-    return str(last)
-
-
-@pytest.mark.parametrize(("kind", "times"), [("sqlite", 25), ("json", 15), ("postgres", 10)])
-def test_kill_minus_nine_leaves_the_old_state_or_the_new(
-    kind: str, times: int, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    url = f"{kind}:///{tmp_path}/memory.{kind}"
-    if kind == "postgres":
-        url = request.getfixturevalue("postgres_databases")(tmp_path)
-    states = two_states(tmp_path)
-    with open_store(url) as store:
-        restore(store, tmp_path / "b.jsonl")
-    chance = random.Random(7)
-    found = set()
-    for _ in range(times):
-        killed(restore_for_ever, url, str(tmp_path), after=chance.uniform(0, 0.12))
-        with open_store(url) as store:
-            now = contents(store)
-        assert now in states.values()
-        found.add(now == states["a"])
-        if (tmp_path / "made.jsonl.gz").exists():
-            assert verify(tmp_path / "made.jsonl.gz").count == 120
-    assert found == {True, False}  # they were killed before and after
-
-
-def test_kill_minus_nine_while_mongodb_is_restored(mongodb_databases: Any, tmp_path: Path) -> None:
-    url = mongodb_databases(tmp_path)
-    states = two_states(tmp_path)
-    with open_store(url) as store:
-        restore(store, tmp_path / "b.jsonl")
-        chance = random.Random(7)
-        for _ in range(8):
-            killed(restore_for_ever, url, str(tmp_path), after=chance.uniform(0, 0.3))
-            assert contents(store) in states.values()
-        restore(store, tmp_path / "a.jsonl")
-        assert contents(store) == states["a"]
-
-
-def test_a_move_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    source, target = (f"sqlite:///{tmp_path}/{name}.db" for name in ("source", "target"))
-    states = two_states(tmp_path)
-    with open_store(source) as store:
-        restore(store, tmp_path / "a.jsonl")
-        open_store(target).close()
-        chance = random.Random(7)
-        for _ in range(25):
-            killed(migrate_for_ever, source, target, after=chance.uniform(0, 0.15), patience=1)
-            assert contents(store) == states["a"]
-    from lc_memory.jobs.move import Move
-
-    with open_store(source) as store, open_store(target) as copy:
-        move = Move(store, copy)
-        if move.phase == "finished":
-            move.rollback()
-        move.run()
-        move.finish()
-        move.confirm()
-        assert contents(copy) == contents(store) == states["a"]
-
-
-# -- every step, in this process ---------------------------------------------------------------
 
 
 class Death(BaseException):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from lc_memory import Memory, MigrationError, Op, Query, Record, Restore
+from lc_memory import Memory, MigrationError, Op, Query, Record, Restore, UnknownStorage
 from lc_memory.jobs.migrate import MARKER, PAGE, migrate
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.testing import FakeClock
@@ -53,6 +53,19 @@ def test_a_dry_run_changes_nothing(memory: Memory) -> None:
         assert (report.records, report.verified) == (len(everything(memory)), False)
         assert report.bytes > 1000
         assert everything(other) == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "json", "yaml", "csv", "pickle"])
+def test_a_dry_run_makes_no_file(memory: Memory, tmp_path: Path, kind: str) -> None:
+    fill(memory)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    assert memory.copy_to(f"{kind}:///{folder}/copy", dry_run=True).records == len(
+        everything(memory)
+    )
+    assert list(folder.iterdir()) == []
+    with pytest.raises(UnknownStorage):
+        memory.copy_to("nothing:///x", dry_run=True)
 
 
 def test_a_user_takes_only_their_own(memory: Memory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from lc_memory import (
     Unsupported,
 )
 from lc_memory.jobs import backups as backups_module
+from lc_memory.jobs import schedule, targets
 from lc_memory.jobs.backups import Made
 from lc_memory.jobs.retention import Keep, kept
 from lc_memory.jobs.schedule import LEASE, PLACE, Lease, Schedule
@@ -224,6 +226,43 @@ def test_a_lock_ends_with_its_process(memory: Memory, clock: FakeClock, tmp_path
         dead.renew()
     dead.release()
     assert memory.backups.run()
+
+
+def test_an_upload_longer_than_the_lock_holds_it(
+    memory: Memory, url: str, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one process uploads, no other begins; if it dies there, the lock ends as ever."""
+    uploading, go_on = threading.Event(), threading.Event()
+    upload = targets.Remote._upload
+
+    def slow(self: targets.Remote, path: Path, there: str) -> None:
+        uploading.set()
+        assert go_on.wait(60)
+        upload(self, path, there)
+
+    monkeypatch.setattr(targets.Remote, "_upload", slow)
+    monkeypatch.setattr(schedule, "RENEWAL", timedelta(milliseconds=5))
+    memory.schedule_backups("1m", to=f"memory://{tmp_path.name}", start=False)
+    made: list[Made | None] = []
+    working = threading.Thread(target=lambda: made.append(memory.backups.run_due()))
+    working.start()
+    assert uploading.wait(60)
+    with Memory(url, clock=clock) as other:
+        for _ in range(6):
+            clock.forward(LEASE.total_seconds() * 0.6)
+            held = other.backend.get(PLACE, "lock")
+            while held is None or held.value["until"] - clock() < LEASE / 2:
+                time.sleep(0.002)  # the holder has not looked yet
+                held = other.backend.get(PLACE, "lock")
+            assert other.backups.run_due() is None
+            with pytest.raises(Conflict, match="another process"):
+                other.backups.run()
+        go_on.set()
+        working.join()
+        assert [m.drill for m in made if m] == ["passed"]
+        assert other.backend.get(PLACE, "lock") is None
+        assert "lc_memory-lease" not in [thread.name for thread in threading.enumerate()]
+        assert len(other.backups.list()) == 1
 
 
 # -- what goes wrong ---------------------------------------------------------------------------

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lc_memory import AccessDenied, BackupError, InvalidInput, Memory
+from lc_memory import (
+    AccessDenied,
+    BackupError,
+    BackupKeyError,
+    InvalidInput,
+    Memory,
+    WrongKey,
+    generate_key,
+)
 from tests.jobs.test_migrate import everything, fill
 
 KEY = b"m" * 32
@@ -185,3 +193,32 @@ def test_what_is_found_by_words_is_what_was_restored(
                 assert found() == [0, 1]
                 memory.restore_data(tmp_path / "b.jsonl", **part)
                 assert found() == [1, 0]
+
+
+def test_a_failed_restore_does_not_keep_a_new_memory_from_the_next(tmp_path: Path) -> None:
+    """What only looked, or changed nothing, leaves no entry under keys that a restore replaces."""
+    path, other_key = tmp_path / "sealed.jsonl", generate_key()
+    with Memory(f"sqlite:///{tmp_path}/m.db", encryption_key=KEY, audit=True) as memory:
+        memory.store_memory("notes", {"id": "1", "text": "hers"})
+        memory.backup_data(path, key="open sesame")
+        told = len(list(memory.audit.entries()))
+        with pytest.raises(BackupKeyError):  # one that has a log tells of it
+            memory.restore_data(path, key="another")
+        assert len(list(memory.audit.entries())) == told + 1
+    for url in (f"sqlite:///{tmp_path}/new.db", f"json:///{tmp_path}/new.json"):
+        with Memory(url, encryption_key=other_key, audit=True) as new:
+            for options in ({}, {"key": "another"}, {"key": "open sesame"}):
+                with pytest.raises((BackupKeyError, WrongKey)):
+                    new.restore_data(path, **options)
+            with pytest.raises(BackupError):
+                new.restore_data(tmp_path / "missing.jsonl")
+            with pytest.raises(BackupError, match="mixed"):
+                new.restore_data(path, key="open sesame", collections=["notes"])
+            new.backups.verify(path, key="open sesame")
+            new.backups.drill(path, key="open sesame")
+        with Memory(url, encryption_key=[KEY, other_key], audit=True) as new:
+            new.restore_data(path, key="open sesame")
+        with Memory(url, encryption_key=KEY) as new:
+            assert new.retrieve_memory("notes") == {"id": "1", "text": "hers"}
+            assert [e.outcome for e in new.audit.entries(action="restore")] == ["done"]
+            assert new.audit.verify()

@@ -24,7 +24,7 @@ MAY = datetime(2023, 5, 8, tzinfo=UTC)
 
 def ranked(question: str, passages: list[Passage], **given: object) -> list[Ranked]:
     counts = Counter(word for p in passages for word in set(words(p.text)))
-    return rank(question, passages, rarity(len(passages), counts), **given)  # type: ignore[arg-type]
+    return list(rank(question, passages, rarity(len(passages), counts), **given))  # type: ignore[arg-type]
 
 
 def test_the_text_with_the_rarer_words_comes_first() -> None:

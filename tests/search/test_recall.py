@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from lc_memory import Clear, Memory
 from lc_memory.errors import InvalidQuery, Unsupported
 from lc_memory.records import Limits
 from lc_memory.search.asking import Scope, Search
+from lc_memory.search.ranking import Rules
 from lc_memory.search.recall import Recall
 
 #: Words that mean the same, for a model that knows only these.
@@ -101,6 +104,98 @@ def test_updates_and_deletions_are_seen_at_once(recalling: Memory) -> None:
     assert "a parrot" not in texts(recalling, "parrot")
     recalling.backend.write([Clear(("documents",))])
     assert recalling.recall("umbrella terrier parrot") == []
+
+
+def test_what_others_change_is_seen_though_it_was_remembered(
+    recalling: Memory, memory_url: str
+) -> None:
+    """A search remembers what it read; another opener writes, and the next search tells it."""
+    if memory_url == "memory://":
+        pytest.skip("is nobody else's")
+    notes = ("documents", "notes")
+    for id, name in {"a": "Rex", "b": "Tom", "c": "Pip"}.items():
+        recalling.store_memory("notes", {"id": id, "text": f"The dog is called {name}."})
+    assert len(recalling.recall("dog")) == 3
+    with Memory(memory_url) as other:
+        other.store_memory("notes", {"id": "a", "text": "The dog was called Rex."})
+        other.delete_memory("notes", id="b")
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        other.backend.put(notes, "c", {"text": "The dog!"}, expires_at=past)
+    hits = recalling.recall("dog")
+    assert [(hit.text, hit.value["text"]) for hit in hits] == [("The dog was called Rex.",) * 2]
+
+
+def test_what_is_deleted_while_a_search_ranks_is_made_up_for() -> None:
+    """The hits are read last; the next best stands in for one that has gone by then."""
+    with Memory("memory://", recall=True) as memory:
+        for number in range(5):
+            memory.store_memory("notes", {"id": str(number), "text": "A dog. " * (number + 1)})
+        before = texts(memory, "dog", k=5)
+        store, states = memory._layers.store, memory._layers.store.states
+        gone = next(hit.record.key for hit in memory.recall("dog", k=1))
+
+        def then_delete(ids: Any) -> Any:
+            found = states(ids)
+            store.delete(("documents", "notes"), gone)
+            return found
+
+        store.states = then_delete  # type: ignore[method-assign]
+        assert texts(memory, "dog", k=3) == before[1:4]
+
+
+NUMBERS = [f"2024-{number:04}" for number in range(90, 110)]
+
+
+def invoices(memory: Memory) -> None:
+    said: list[HumanMessage | AIMessage] = []
+    for number in NUMBERS:
+        said.append(HumanMessage(f"Is invoice {number} paid?"))
+        said.append(
+            AIMessage(f"Yes, invoice {number} has been paid." if number[-1] < "5" else "No.")
+        )
+    memory.chat_history("s").add_messages(said)
+    for error in range(4700, 4720):
+        text = f"The customer saw ERR-{error}." if error % 2 else f"Form not saved: ERR-{error}"
+        memory.store_memory("notes", {"id": str(error), "text": text})
+
+
+class Mistaken(Embeddings):
+    """A model to which codes are one like another: it takes each for the next."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self._of(text, 0) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._of(text, 1)
+
+    def _of(self, text: str, further: int) -> list[float]:
+        numbers = [int(number) for number in re.findall(r"\d{4}", text)]
+        return [float(any((n + further) % 64 == i for n in numbers[-1:])) for i in range(64)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+@pytest.mark.parametrize("by_words", [True, False])
+def test_the_very_code_comes_before_one_like_it(kind: str, by_words: bool, tmp_path: Path) -> None:
+    def wrong(rules: Rules) -> int:
+        recall = Recall(embeddings=None if by_words else Mistaken(), rules=rules)
+        count = 0
+        with Memory(f"{kind}:///{tmp_path}/memory", recall=recall) as memory:
+            if not memory.recall("invoice", k=1):
+                invoices(memory)
+            for code in [*NUMBERS, *(f"ERR-{error}" for error in range(4700, 4720))]:
+                for query in (code, f"When did anyone ask about {code}, and was it saved or paid?"):
+                    count += code not in memory.recall(query)[0].text
+        return count
+
+    assert wrong(Rules(exact=0)) > 0
+    assert wrong(Rules()) == 0
+
+
+def test_a_code_at_the_end_of_a_long_question_is_looked_for(recalling: Memory) -> None:
+    recalling.store_memory("notes", {"id": "1", "text": "The customer saw ERR-4711."})
+    words = " ".join(f"{a}{b}" for a in "bcdfghjk" for b in "aeiou" for _ in "x")
+    padded = " ".join(f"{word}q{word}" for word in words.split())
+    assert texts(recalling, f"{padded} ERR-4711", k=1) == ["The customer saw ERR-4711."]
 
 
 def test_what_has_expired_is_not_recalled(recalling: Memory) -> None:

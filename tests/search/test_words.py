@@ -8,7 +8,7 @@ import pytest
 
 from lc_memory.search.moments import asks_when, dates_in, days_from, tells_when
 from lc_memory.search.texts import token
-from lc_memory.search.words import query_words, words
+from lc_memory.search.words import codes_in, query_words, words
 
 
 def test_case_accents_and_width_are_one() -> None:
@@ -80,3 +80,21 @@ def test_a_date_without_a_year_is_of_the_nearest_one() -> None:
     assert days_from(span, date(2024, 1, 2)) == 3
     (leap,) = dates_in("on 29 February?")
     assert days_from(leap, date(2023, 2, 28)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("question", "codes"),
+    [
+        ("What is ERR-4711?", [("err", "4711")]),
+        ("invoice 2024-0097, please", [("2024", "0097")]),
+        ("Is A113 the same as room_12b/7?", [("a113",), ("room", "12b", "7")]),
+        ("call 0301234567 and 0301234567", [("0301234567",)]),
+        ("ticket #98765 of v1.2.3", [("98765",), ("v1", "2", "3")]),
+        ("On 8 May 2023, 2023-05-08, 2023-05, 08.05.2023 or 5/8 at 10:30pm?", []),
+        ("the 3rd 5K in the 1990s, 12 times, a 3-year-old, 100 km, 2.5 litres", []),
+        ("What did e-mail mean to John-Paul?", []),
+        ("", []),
+    ],
+)
+def test_codes_in_questions(question: str, codes: list[tuple[str, ...]]) -> None:
+    assert codes_in(question) == codes

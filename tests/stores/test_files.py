@@ -18,7 +18,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from lc_memory import Memory, values
+from lc_memory import Memory, __version__, values
 from lc_memory.errors import StoreUnavailable, UnknownStorage
 from lc_memory.log import Log
 from lc_memory.records import Delete, Put, Query, Record
@@ -76,7 +76,8 @@ def records_of(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        del row[next(title for title in row if title.startswith("sha256:"))]
+        for title in [title for title in row if title.startswith(("sha256:", "lc_memory "))]:
+            del row[title]
     return rows
 
 
@@ -171,9 +172,10 @@ def test_yaml_looks_like_yaml(tmp_path: Path) -> None:
         put_plain(store, clock)
     lines = store.path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith('seal: "sha256:')
-    assert lines[1:14] == [
+    assert lines[1:15] == [
         'format: "lc_memory records"',
         "version: 1",
+        f'library: "{__version__}"',
         "count: 1",
         "records:",
         "- namespace:",

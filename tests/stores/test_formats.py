@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,8 +19,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lc_memory import Memory, NewerFormat, Query, StoreError
-from lc_memory.stores import formats, journal, schema
+from lc_memory import BackupError, Memory, NewerFormat, Query, StoreError, __version__
+from lc_memory.stores import formats, journal, mongo_client, schema
 from lc_memory.stores.sql import SQLStore
 from tests.fixtures.make import KEY, PASSPHRASE
 
@@ -68,14 +69,18 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(
 ) -> None:
     path = folder / f"memory.{kind}"
     before = path.read_bytes()
-    for module in (journal,) if kind == "csv" else (formats, journal):
+    for module in (formats, journal):
         with monkeypatch.context() as newer:
             newer.setattr(module, "VERSION", 2)
+            newer.setattr(module, "__version__", "9.8.0rc1")
             with Memory(url_of(path)) as memory:
                 memory.store_memory("new", {"id": "1"})
         written = path.read_bytes()
-        with pytest.raises(NewerFormat, match=r"format 2.*upgrade: pip install"):
+        with pytest.raises(NewerFormat) as refused:
             Memory(url_of(path))
+        assert "was written by lc_memory 9.8.0rc1 (format 2)" in str(refused.value)
+        assert f"this is {__version__}, which reads up to format 1" in str(refused.value)
+        assert 'pip install "lc-memory>=9.8.0rc1"' in str(refused.value)
         assert path.read_bytes() == written
         shutil.copytree(RELEASES[0], folder, dirs_exist_ok=True)
         assert path.read_bytes() == before
@@ -168,6 +173,43 @@ def test_openers_at_once_upgrade_once(folder: Path, next_format: list[str]) -> N
     assert (lowest, highest) == (101, 102)
 
 
+NEEDS = (
+    rf"written by lc_memory 9\.8\.0 \(format {NEXT}\); this is {re.escape(__version__)}, which "
+    rf'reads up to format {schema.VERSION}; upgrade: pip install "lc-memory>=9\.8\.0"'
+)
+
+
+def test_a_newer_database_names_the_release_it_needs(
+    folder: Path, next_format: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "__version__", "9.8.0")
+    path = folder / "memory.db"
+    Memory(url_of(path)).close()
+    monkeypatch.undo()
+    before = path.read_bytes()
+    with pytest.raises(NewerFormat, match=NEEDS):
+        Memory(url_of(path))
+    assert path.read_bytes() == before
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        for name in (None, "1; rm -rf /", "x" * 99, ""):
+            database.execute("UPDATE lc_memory_schema SET library = ?", [name])
+            database.commit()
+            with pytest.raises(NewerFormat, match=rf"has format {NEXT}; .*install -U lc-memory$"):
+                Memory(url_of(path))
+
+
+def test_newer_documents_of_mongodb_name_it_too(
+    mongodb_databases: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mongodb_databases(tmp_path)
+    with monkeypatch.context() as newer:
+        newer.setattr(mongo_client, "VERSION", mongo_client.VERSION + 1)
+        newer.setattr(mongo_client, "__version__", "9.8.0")
+        Memory(url).close()
+    with pytest.raises(NewerFormat, match=r'lc_memory 9\.8\.0 .*"lc-memory>=9\.8\.0"'):
+        Memory(url)
+
+
 @pytest.mark.parametrize("server", ["postgres", "mariadb"])
 def test_servers_upgrade_too(
     server: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -177,13 +219,25 @@ def test_servers_upgrade_too(
         memory.store_memory("a", {"id": "1"})
         before = records(memory)
     request.getfixturevalue("next_format")
+    monkeypatch.setattr(schema, "__version__", "9.8.0")
     with Memory(url) as memory:
         assert records(memory) == before
         ((note,),) = memory._layers.store._db.select("SELECT note FROM lc_memory_records")
         assert note == "upgraded"
     monkeypatch.undo()
-    with pytest.raises(NewerFormat, match=rf"format {NEXT}.*upgrade"):
+    with pytest.raises(NewerFormat, match=NEEDS):
         Memory(url)
+
+
+def test_a_newer_sealed_backup_names_the_release_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "sealed.jsonl"
+    with Memory("memory://") as memory:
+        memory.backup_data(path, key=KEY)
+        head, rest = path.read_bytes().split(b"\n", 1)
+        newer = json.loads(head) | {"version": 2, "library": "9.8.0"}
+        path.write_bytes(json.dumps(newer, separators=(",", ":")).encode() + b"\n" + rest)
+        with pytest.raises(BackupError, match=r"9\.8\.0 \(format 2\).*lc-memory>=9\.8\.0"):
+            memory.restore_data(path, key=KEY)
 
 
 def test_a_newer_backup_names_the_release_it_needs(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from lc_memory import Index, Memory, Query
+from lc_memory import Index, Memory, Query, __version__
 from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, Unsupported
 from lc_memory.log import Log
 from lc_memory.paging import read_cursor
@@ -25,9 +25,10 @@ from lc_memory.testing import FakeClock, PropertyContract, StoreContract
 from lc_memory.values import MAX_DEPTH, decode, micros
 from tests.databases import Databases
 from tests.servers import MongoDB
+from tests.stores.single_puts import SinglePuts
 
 
-class TestMongo(StoreContract, PropertyContract):
+class TestMongo(StoreContract, PropertyContract, SinglePuts):
     """A fresh database for each test; the same one when it is opened again."""
 
     databases: Databases
@@ -214,7 +215,9 @@ class TestMongo(StoreContract, PropertyContract):
         assert _in_threads(6, lambda _: self.open_store(tmp_path).close()) == []
         with _client(self.databases(tmp_path)) as client:
             schema = client.get_default_database()["lc_memory_schema"]
-            assert list(schema.find()) == [{"_id": "records", "version": VERSION}]
+            assert list(schema.find()) == [
+                {"_id": "records", "version": VERSION, "library": __version__}
+            ]
 
     def test_a_newer_format_is_left_alone(self, tmp_path: Path) -> None:
         with self.open_store(tmp_path) as store:

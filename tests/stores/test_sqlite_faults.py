@@ -234,6 +234,28 @@ def test_an_order_by_an_indexed_field_reads_one_page(tmp_path: Path) -> None:
         assert 30 <= sum(map(len, asked)) < 100
 
 
+def test_the_newest_of_a_wide_range_are_not_all_sorted(tmp_path: Path) -> None:
+    index = Index.of(("docs",), "n")
+    with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
+        store.write([Put(("docs",), f"{i:04}", {"n": i}) for i in range(3000)])
+        asked: list[str] = []
+        select = store._db.select
+
+        def seen(sql: str, parameters: Sequence[object] = ()) -> list[object]:
+            asked.append(sql)
+            return select(sql, parameters)
+
+        store._db.select = seen  # type: ignore[method-assign]
+        query = Query(("docs",), {"n": {"$gte": 10}}, "-@updated_at", limit=5, exact=True)
+        assert [r.key for r in store.find(query).records] == [f"{2999 - i:04}" for i in range(5)]
+        for sql in asked:  # each stops early, by its count or by its order
+            assert "LIMIT 1000" in sql or "lc_memory_fields" not in sql
+        few = replace(query, filter={"n": {"$gte": 2990}})
+        asked.clear()
+        assert len(store.find(few).records) == 5
+        assert len(asked) == 1
+
+
 def test_an_older_format_is_indexed_again(tmp_path: Path) -> None:
     """An index of format 1 held nothing of records without the field."""
     index = Index.of(("docs",), "n")
@@ -241,9 +263,10 @@ def test_an_older_format_is_indexed_again(tmp_path: Path) -> None:
         store.write([Put(("docs",), "a", {"n": 1}), Put(("docs",), "b", {})])
     with sqlite3.connect(tmp_path / "m.db") as raw:
         raw.execute("DELETE FROM lc_memory_fields WHERE sort_key = x''")
+        raw.execute("ALTER TABLE lc_memory_schema DROP COLUMN library")
         raw.execute("UPDATE lc_memory_schema SET version = 1")
     raw.close()
     with SQLStore(f"sqlite:///{tmp_path}/m.db", indexes=[index]) as store:
         query = Query(("docs",), order="n", limit=2, exact=True)
         assert [record.key for record in store.find(query).records] == ["b", "a"]
-        assert store._db.select("SELECT version FROM lc_memory_schema") == [(2,)]
+        assert store._db.select("SELECT version FROM lc_memory_schema") == [(VERSION,)]

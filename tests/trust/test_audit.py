@@ -156,7 +156,7 @@ def test_a_removed_changed_or_moved_entry_is_found(memory_url: str) -> None:
             raw.write([Clear(space), *(Restore(r) for r in records), Restore(head)])
             assert memory.audit.verify()
 
-        for gone, said in ((0, "1 entries before it"), (2, "before it"), (4, "at its end")):
+        for gone, said in ((0, "removed before it: 1"), (2, "before it"), (4, "at its end")):
             raw.write([Delete(space, records[gone].key)])
             assert said in broken()
             mend()

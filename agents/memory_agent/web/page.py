@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +16,7 @@ from nicegui import ui
 
 from lc_memory.errors import LCMemoryError
 from memory_agent.agent import MemoryAgent
-from memory_agent.models import describe
+from memory_agent.models import describe, failure, short_name
 from memory_agent.web.known import Known, known_to
 from memory_agent.web.panel import Panel, choice
 from memory_agent.web.text import as_html
@@ -32,6 +33,14 @@ _SUGGESTIONS: Final = (
     "I've finished variables and functions.",
     "What should I learn next?",
 )
+_SUGGESTIONS_LATER: Final = (
+    "What do you know about me?",
+    "What should I learn next?",
+    "What should I review?",
+)
+
+#: What is typed is kept in the tab, for each user: it outlives a restart of the tutor.
+_DRAFT: Final = "'draft ' + (new URLSearchParams(location.search).get('user') || '')"
 
 _SEND_ON_ENTER: Final = (
     "(e) => { if (!e.shiftKey && !e.isComposing) { e.preventDefault(); emit(); } }"
@@ -79,7 +88,10 @@ class ChatPage:
         greeting = "" if messages else await self.tutor.bridge.run(self.tutor.greeting)
         self._show(messages, greeting)
         await self.refresh()
+        if not messages:
+            self._suggest(met=greeting != self.tutor.STRANGER)
         self._scroll()
+        ui.timer(0, self._take_up, once=True)  # when the window is connected
 
     # -- its parts -------------------------------------------------------------------------
 
@@ -87,9 +99,8 @@ class ChatPage:
         with ui.header(bordered=True).classes("head"):
             _button("menu", "Conversations", lambda: self.left.toggle())
             ui.label("Tutor").classes("name").props('role="heading" aria-level="1"')
-            ui.label(describe(self.tutor.model).split(":")[0]).classes("model").tooltip(
-                describe(self.tutor.model)
-            )
+            model = self.tutor.model
+            ui.label(short_name(model)).classes("model").tooltip(describe(model))
             ui.space()
             who = ui.button(self.user or "Just me", icon="person", color=None).classes("who")
             who.props("flat no-caps aria-haspopup=menu")
@@ -120,6 +131,10 @@ class ChatPage:
                 )
                 .classes("grow")
                 .on("keydown.enter", self._send, js_handler=_SEND_ON_ENTER)
+                .on(
+                    "update:model-value",
+                    js_handler=f"(text) => sessionStorage.setItem({_DRAFT}, text || '')",
+                )
             )
             self.send = _button("arrow_upward", "Send", self._send, round=False).classes("send")
 
@@ -133,12 +148,19 @@ class ChatPage:
                     _said(text)
                 elif isinstance(message, AIMessage) and text:
                     _answer(as_html(text))
-        if not messages:
-            with self.hints:
-                for text in _SUGGESTIONS:
-                    ui.button(text, on_click=partial(self._say, text), color=None).props(
-                        "outline no-caps"
-                    )
+
+    def _suggest(self, met: bool) -> None:
+        with self.hints:
+            for text in _SUGGESTIONS_LATER if met else _SUGGESTIONS:
+                ui.button(text, on_click=partial(self._say, text), color=None).props(
+                    "outline no-caps align=left"
+                )
+
+    async def _take_up(self) -> None:
+        """What was typed here and not said, before the page was loaded again."""
+        draft = await ui.run_javascript(f"sessionStorage.getItem({_DRAFT})", timeout=10)
+        if isinstance(draft, str) and not self.input.value:
+            self.input.value = draft[:LONGEST]
 
     async def refresh(self) -> None:
         """Show anew what is known, and the conversations."""
@@ -199,12 +221,12 @@ class ChatPage:
             if self.log.is_deleted:
                 return
             with self.log:
-                ui.label(f"The model could not answer: {error}").classes("failed").props(
-                    'role="alert"'
-                )
+                ui.label(failure(self.tutor.model, error)).classes("failed").props('role="alert"')
             shown.delete()
+            self.input.value = self.input.value or text  # to say again
         if self.log.is_deleted:  # who asked has left; the turn is kept all the same
             return
+        ui.run_javascript(f"sessionStorage.setItem({_DRAFT}, {json.dumps(self.input.value or '')})")
         self._address()
         await self.refresh()
         self._answering = False

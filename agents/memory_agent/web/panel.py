@@ -95,7 +95,7 @@ class Panel:
         preferences = known.profile.get("preferences") or {}
         for topic, value in preferences.items():
             self._entry(
-                str(topic),
+                str(topic)[:1].upper() + str(topic)[1:],
                 str(value),
                 partial(self._prefer, topic),
                 partial(self._prefer, topic, None),
@@ -125,7 +125,7 @@ class Panel:
                 partial(self.tutor.backend.delete, *said.id),
                 said.reason,
             )
-        if not known.facts:
+        if not known.facts and not known.said:
             ui.label("Nothing yet. “I have a cat named Turing” would be kept here.").classes(
                 "quiet"
             )

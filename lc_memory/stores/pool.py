@@ -1,0 +1,68 @@
+"""Connections to a server, kept open from one use to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Pool:
+    """At most ``most`` connections at once; ``kept`` of them stay open while nobody uses them.
+
+    ``timeout`` (seconds) bounds the wait for one. Every connection that was taken is to be given
+    back or dropped.
+    """
+
+    def __init__(self, connect: Callable[[], Any], *, kept: int, most: int, timeout: float) -> None:
+        self._connect = connect
+        self._kept = kept
+        self._timeout = timeout
+        self._room = threading.Semaphore(most)
+        self._idle: list[Any] = []
+        self._open = True
+
+    def take(self) -> Any:
+        """A connection: the one that was used last, or a new one. Raises TimeoutError, and what
+        connecting raises."""
+        if not self._room.acquire(timeout=self._timeout):
+            raise TimeoutError
+        try:
+            with contextlib.suppress(IndexError):
+                return self._idle.pop()
+            return self._connect()
+        except BaseException:
+            self._room.release()
+            raise
+
+    def give(self, connection: Any) -> None:
+        """Take it back, to be used again."""
+        if self._open and len(self._idle) < self._kept:
+            self._idle.append(connection)
+            if not self._open:  # closed by another thread just now
+                self.empty()
+        else:
+            _close(connection)
+        self._room.release()
+
+    def drop(self, connection: Any) -> None:
+        """Take it back and close it."""
+        _close(connection)
+        self._room.release()
+
+    def empty(self) -> None:
+        """Close what nobody uses."""
+        with contextlib.suppress(IndexError):
+            while True:
+                _close(self._idle.pop())
+
+    def close(self) -> None:
+        """Close everything; what is in use now, when it is given back."""
+        self._open = False
+        self.empty()
+
+
+def _close(connection: Any) -> None:
+    with contextlib.suppress(Exception):  # it may be dead
+        connection.close()
