@@ -180,7 +180,7 @@ class Threads:
     def write(self, spot: Spot, ops: Sequence[Op], *, closing: bool = False) -> None:
         """Write a batch unless somebody deleted parts since :meth:`begin`: Conflict.
 
-        With ``closing`` no other batch is written after it without this one's head being seen.
+        An open head is only looked at, a closed one is opened; or closed, with ``closing``.
         """
         known = self.thread(spot)
         with known.lock:

@@ -26,6 +26,7 @@ from lc_memory.records import (
     Append,
     Clear,
     Delete,
+    Expect,
     Order,
     Put,
     Query,
@@ -448,7 +449,9 @@ class StoreContract(LayeringContract):
             pytest.skip("declares no indexes")
         values: list[Any] = [1, 1.0, True, "1", None, [1, 9], ["a", 2], {"x": 1}, "é" * 300, 2**70]
         store.write([Put(("n",), str(i), {"f": v}) for i, v in enumerate(values)])
+        store.write([Expect(("n",), "0"), Put(("n",), "before", {"f": 1})])
         indexed = reopen(indexes=[Index.of(("n",), "f"), Index.of(("*", "y"), "f")])
+        store.write([Expect(("n",), "0"), Put(("n",), "after", {"f": 1})])
         store.write([Put(("n",), f"{i}b", {"f": v}) for i, v in enumerate(values)])
         store.write([Delete(("n",), "0"), Put(("n",), "1", {"f": 5}), Put(("n",), "gone", {})])
         filters: list[dict[str, Any]] = [{"f": value} for value in values]

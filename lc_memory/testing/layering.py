@@ -18,6 +18,7 @@ from lc_memory.records import (
     Limits,
     Put,
     Query,
+    Record,
     Restore,
     Touch,
 )
@@ -43,6 +44,52 @@ class LayeringContract:
             store.write([Expect(("n",), "k", seen)])
         with pytest.raises(Conflict):
             store.write([Expect(("n",), "absent")])
+
+    def test_new_records_where_others_are_as_expected(self, store: Store) -> None:
+        if not store.capabilities.atomic:
+            pytest.skip("declares that it has no batches of several records")
+        seen = store.put(("n",), "k", {"a": 1})
+        there = [Expect(("n",), "k", seen), Expect(("n",), "k")]
+        odd = {"text": "a\0b \ud800 é {1,2} \\", "bytes": b"\0\xff", "many": [None, 1.5, "]"]}
+        later = store.expiry(60)
+        wrote = store.write(
+            [*there, Put(("a",), "x", odd, later, owner="ada"), Put(("b",), "y", {})]
+        )
+        assert wrote == [None, None, *store.read([(("a",), "x"), (("b",), "y")])]
+        assert wrote[2] is not None
+        assert (wrote[2].value, wrote[2].version, wrote[2].owner) == (odd, 1, "ada")
+        assert wrote[2].expires_at == later
+        again = store.write([*there, Put(("a",), "x", {}), Put(("a",), "z", {})])
+        assert [record and record.version for record in again] == [None, None, 2, 1]
+        itself = store.write(
+            [Put(("c",), "new", {}), Expect(("c",), "new"), Put(("c",), "new", {"b": 2})]
+        )
+        assert [record and record.version for record in itself] == [1, None, 2]
+        store.put(("n",), "k", {"a": 2})
+        for missed in (Expect(("n",), "k", seen), Expect(("n",), "none"), Expect(("N",), "k")):
+            with pytest.raises(Conflict):
+                store.write(
+                    [Expect(("n",), "k"), missed, Put(("d",), "x", {}), Put(("d",), "y", {})]
+                )
+        assert store.count(Query(("d",))) == 0
+
+    def test_nothing_follows_what_is_not_there_any_more(self, store: Store) -> None:
+        """Once a record was replaced, no batch that expects the old one is carried out."""
+        if not store.capabilities.atomic:
+            pytest.skip("declares that it has no batches of several records")
+        for number in range(20):
+            seen = store.put(("n",), "k", {})
+
+            def follow(seen: Record = seen, key: str = f"{number}") -> None:
+                with suppress(Conflict):
+                    store.write([Expect(("n",), "k", seen), Put(("m",), key, {})])
+
+            thread = threading.Thread(target=follow)
+            thread.start()
+            store.put(("n",), "k", {}, replacing=seen)
+            there = store.get(("m",), f"{number}")
+            thread.join()
+            assert store.get(("m",), f"{number}") == there
 
     def test_a_state_is_the_records_and_changes_with_it(
         self, store: Store, clock: FakeClock

@@ -1,0 +1,132 @@
+"""Writing to a thread and deleting from it at the same time: its head keeps them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from lc_memory import Checkpointer, Memory
+from lc_memory.langchain.checkpoint_serde import frame
+from lc_memory.langchain.checkpoint_state import Spot, State
+from lc_memory.langchain.checkpoint_values import Parts
+from lc_memory.records import Record
+from tests.checkpoints import Thread, grown, say
+
+SPOT = Spot(("checkpoints",), "t", "")
+
+
+def head(memory: Memory) -> Record:
+    record = memory.backend.get(*SPOT.head)
+    assert record is not None
+    return record
+
+
+def latest(memory: Memory) -> list[BaseMessage]:
+    """As somebody reads it who knows nothing yet."""
+    found: list[BaseMessage] = (
+        Thread(memory.checkpointer()).latest().checkpoint["channel_values"]["messages"]
+    )
+    return found
+
+
+def test_a_checkpoint_leaves_the_head_as_it_is(memory: Memory) -> None:
+    saver = memory.checkpointer()
+    thread, messages = grown(saver, turns=10)
+    assert (head(memory).version, head(memory).value) == (1, {})
+    saver.prune(["t"])
+    assert (head(memory).version, head(memory).value) == (3, {})  # closed, and opened again
+    thread.put(messages=[*messages, *say(10)])
+    assert head(memory).version == 3
+
+
+def _interrupted(saver: Checkpointer, work: Any) -> None:
+    """Prune a thread, and do some work after its checkpoints were looked at."""
+    tries = 0
+
+    def choose(states: Sequence[State]) -> list[State]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            work()
+        last = max(states, key=lambda state: state.id)
+        return [state for state in states if state is not last]
+
+    saver._threads.delete(SPOT, choose, saver._codec)
+    assert tries == 2  # it saw that it was overtaken
+
+
+def test_a_checkpoint_that_overtakes_a_deletion_keeps_its_parts(memory: Memory) -> None:
+    writer = memory.checkpointer()
+    thread, messages = grown(writer, turns=20)
+    after = [*messages, *say(20)]
+    _interrupted(memory.checkpointer(), lambda: thread.put(messages=after))
+    assert latest(memory) == after
+    assert len(thread.ids()) == 1
+    assert head(memory).value == {}
+
+
+def test_so_do_the_writes_of_a_task(memory: Memory) -> None:
+    writer = memory.checkpointer()
+    thread, _ = grown(writer, turns=20)
+    big = "z" * 2_000_000
+    _interrupted(
+        memory.checkpointer(), lambda: writer.put_writes(thread.here, [("x", big)], "large")
+    )
+    assert ("large", "x", big) in (Thread(memory.checkpointer()).latest().pending_writes or [])
+
+
+def test_a_thread_goes_on_where_a_deletion_was_killed(memory: Memory) -> None:
+    saver = memory.checkpointer()
+    thread, messages = grown(saver, turns=20)
+
+    def die(states: Sequence[State]) -> list[State]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memory.checkpointer()._threads.delete(SPOT, die, saver._codec)
+    assert head(memory).value == {"closed": True}
+    after = [*messages, *say(20)]
+    thread.put(messages=after)
+    assert head(memory).value == {}
+    assert latest(memory) == after
+
+
+def test_a_checkpoint_after_a_restored_backup_is_whole(memory: Memory, tmp_path: Path) -> None:
+    """What the saver remembers of the thread is not there any more."""
+    saver = memory.checkpointer()
+    thread, messages = grown(saver, turns=20)
+    memory.backup_data(tmp_path / "backup.json")
+    for turn in range(20, 60):
+        messages = [*messages, *say(turn)]
+        thread.put(messages=messages)
+    memory.restore_data(tmp_path / "backup.json")
+    after = [*messages, *say(60)]
+    thread.put(messages=after)
+    assert latest(memory) == after
+
+
+@pytest.mark.parametrize("chunked", [1, 2])
+def test_lists_as_they_were_written_before_are_read(memory: Memory, chunked: int) -> None:
+    saver = memory.checkpointer()
+    codec = saver._codec
+    messages = [HumanMessage("one", id="1"), HumanMessage("two", id="2")]
+    dumped = [codec.dump(message) for message in messages]
+    parts = Parts(codec, b"")
+    chunk = frame(dumped[:chunked])
+    here = ["list", None, [(chunked, len(chunk), parts.add(chunk))], dumped[chunked:]]
+    thread = Thread(saver)
+    config = thread.put(n=1)
+    id = config["configurable"]["checkpoint_id"]
+    record = memory.backend.get(SPOT.states, id)
+    assert record is not None
+    state = State.of(record, codec)
+    state = State(SPOT, id, None, state.checkpoint, state.metadata, {"messages": (1, here)})
+    memory.backend.write([state.put(codec, None), *parts.puts(SPOT.parts)])
+    assert latest(memory) == messages
+    after = [*messages, *say(1)]
+    thread.put(messages=after)
+    assert latest(memory) == after
