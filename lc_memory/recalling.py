@@ -52,7 +52,10 @@ class Recalling:
             ``timestamp``), else by when it was stored.
         :param until: before this time.
         :param namespaces: only there: ``"messages"``, ``("documents", "notes")``.
-        :param as_of: what was known at this time; facts that were superseded later included.
+        :param as_of: what was known at this time. Facts that were superseded later are included;
+            messages go by their own time, like facts, and documents by when they were first
+            stored. Only facts keep what they were: anything else that was changed since is
+            found as it is now, and what was deleted since is not found.
 
         Each hit has its ``score``, ``parts``, ``source`` and ``why``. Raises Unsupported if the
         memory was opened without ``recall=``, and InvalidQuery for an empty query.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Vectors: TypeAlias = NDArray[np.float32]
 
 #: Texts that go through the model together: of like length, so that little is padding.
-_TOGETHER: Final = 16
+_TOGETHER: Final = 4
 _LONGEST: Final = 256  # tokens; the rest of a text is not looked at
 
 EmbeddingFunction: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]

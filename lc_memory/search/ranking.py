@@ -109,6 +109,11 @@ _REASONS: Final = {
     "exact": "has the very code",
 }
 
+#: What programs write as a speaker's name where they mean "the one who asks" or "the machine".
+_PARTS: Final = frozenset(
+    ["user", "human", "person", "customer", "assistant", "ai", "bot", "model", "agent", "system"]
+)
+
 #: In how many of how many texts a word stands: BM25's statistics of a search's scope.
 Rarity = Callable[[str], float]
 
@@ -160,9 +165,11 @@ def _bm25(
 
 
 def names_in(passages: Sequence[Passage]) -> dict[str, str]:
-    """The words of the speakers' names, each with the speaker it belongs to."""
+    """The words of the speakers' names, each with the speaker it belongs to. What only says which
+    part somebody plays is nobody's name."""
     speakers = {passage.speaker: None for passage in passages if passage.speaker}
-    return {word: speaker for speaker in speakers for word in raw_words(speaker)}
+    named = {word: speaker for speaker in speakers for word in raw_words(speaker)}
+    return {word: speaker for word, speaker in named.items() if word not in _PARTS}
 
 
 def without_names(question: str, names: Mapping[str, str]) -> str:

@@ -85,6 +85,38 @@ def test_without_named_speakers_no_rule_speaks_of_them() -> None:
     assert without_names("What does Ada love?", {}) == "What does Ada love?"
 
 
+#: A talk of a user and an assistant. Each question comes with what answers it, and is one that
+#: the rule of the speaker would lead astray if "user" or "assistant" were a person's name.
+LOG = [
+    ("user", "My father was an assistant nurse in Leeds"),
+    ("assistant", "That is hard work; a nurse helps many people"),
+    ("user", "I broke the user account of my sister yesterday"),
+    ("assistant", "Her user account is open again, the password is new"),
+    ("user", "I want to learn how bread is baked"),
+    ("assistant", "Start with flour, water, salt and yeast"),
+    ("user", "I work as a model for a painter, twice a week"),
+    ("assistant", "How does sitting for so long feel?"),
+]
+ASKED = {
+    "Who was an assistant nurse?": 0,
+    "Which user account is open again?": 3,
+    "Which assistant was in Leeds?": 0,
+    "Who sits as a model for a painter?": 6,
+}
+
+
+def test_the_parts_of_user_and_assistant_are_no_names() -> None:
+    """Such a log is ranked as if nobody had a name, in every question."""
+    named = [Passage(i, text, who, MAY, "s", i) for i, (who, text) in enumerate(LOG)]
+    unnamed = [Passage(i, text, "", MAY, "s", i) for i, (_, text) in enumerate(LOG)]
+    for question, answer in ASKED.items():
+        found = ranked(question, named)
+        assert found[0].passage.id == answer
+        assert all("speaker" not in hit.parts for hit in found)
+        assert without_names(question, names_in(named)) == question
+        assert ranked(question, unnamed)[0].passage.id == answer
+
+
 def test_names_are_taken_out_of_a_question_but_never_all_of_it() -> None:
     names = names_in([Passage(1, "", "Ada Lovelace")])
     assert without_names("What is Ada's job?", names) == "What is job?"
