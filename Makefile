@@ -24,7 +24,7 @@ check: .venv/.dev  ## lint and types only
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/.docs  ## the documentation site, in site/ (warnings are errors)
 	@$(BIN)/mkdocs build --strict --quiet
-	@echo "The documentation is in site/: open site/index.html"
+	@echo "It is in site/: open site/index.html, or (with search) $(BIN)/python -m http.server -d site"
 
 bench: .venv/.dev  ## ours beside raw drivers and peers, in one run
 	$(BIN)/python benchmarks/run.py

@@ -135,7 +135,7 @@ class Chat:
             count = export(self.agent, path)
         except FileExistsError:
             raise InvalidInput(f"{path} is there already; name another file") from None
-        return Text(f"Written: {path} ({count} conversations)", style="dim")
+        return Text(f"Written: {path}; conversations: {count}", style="dim")
 
     def _model(self, name: str) -> RenderableType:
         if name:

@@ -119,7 +119,10 @@ def delete(
     user: User = None,
     as_json: Json = False,
 ) -> None:
-    """Delete what matches; without a filter or an id, the whole collection."""
+    """Delete what matches, or a whole collection.
+
+    The whole of it is meant where neither a filter nor an id is given.
+    """
     if filter is None and id is None:
         confirm(f"Delete everything in {name!r}?", yes)
     with opened(url, user) as memory:

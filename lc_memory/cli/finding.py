@@ -106,9 +106,10 @@ def reindex(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Make good what the index of words is missing, and with --meaning the vectors.
+    """Make good what the indexes of recall are missing.
 
-    May be interrupted and called again. --anew makes all of it, for another model.
+    Those are the index of words, and with --meaning the vectors. May be interrupted and called
+    again. --anew makes all of it, for another model.
     """
     by = _recall(meaning, vectors, collection)
     if meaning and not vectors:

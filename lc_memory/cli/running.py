@@ -127,7 +127,8 @@ def _fail(error: Exception, given: Sequence[str]) -> int:
         text = f"{error.filename}: {error.strerror}" if error.strerror else text
     say(hidden(text, given), style="red", error=True)
     if explain is not None:
-        say("Try: lc-memory --help", style="dim", error=True)
+        of = getattr(getattr(error, "ctx", None), "command_path", "lc-memory")
+        say(f"Try: {of} --help", style="dim", error=True)
         return USAGE
     if isinstance(error, NotFound):
         return NOT_FOUND

@@ -62,7 +62,10 @@ def restore(
     user: User = None,
     as_json: Json = False,
 ) -> None:
-    """Replace everything (or a user's things, or collections) by what a backup holds."""
+    """Replace what is there by what a backup holds.
+
+    Everything, or a user's things, or some collections.
+    """
     if "://" not in file and os.sep in file and not Path(file).exists():
         raise NotFound(f"there is no file {file}")
     what = f"{', '.join(only)} of everything" if only else "everything"
@@ -99,7 +102,7 @@ def backups(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List the schedule's backups; set it, make one now, or try one out.
+    """Show the schedule's backups; set it, or try one.
 
     The schedule is followed by each process that opens the memory and calls schedule_backups();
     where none does, let cron call `lc-memory backups --due`.

@@ -27,13 +27,14 @@ def table_of(documents: Sequence[Mapping[str, Any]]) -> None:
 def show(
     columns: Iterable[str], rows: Iterable[Sequence[Any]], *, caption: str | None = None
 ) -> None:
-    """Rows under these columns."""
+    """Rows under these columns; where there is none, that is said."""
     table = Table(box=None, header_style="bold", caption=caption, pad_edge=False)
     for column in columns:
         table.add_column(Text(one_line(column)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(one_line(str(cell))) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table if table.row_count else Text("There is nothing yet.", style="dim"))
 
 
 def _cell(value: Any) -> str:

@@ -50,7 +50,7 @@ def export(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Write everything that is kept of a user, in a form that a person can read (JSON).
+    """Write everything that is kept of a user, as JSON.
 
     It is not encrypted, whatever the store is. The file is for its owner's eyes (mode 0600).
     """
@@ -74,7 +74,10 @@ def forget(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Delete everything that is kept of a user, down to the bytes where the store can."""
+    """Delete everything that is kept of a user.
+
+    Down to the bytes, where the store can.
+    """
     confirm(f"Delete everything that is kept of {user}?", yes)
     with opened(url) as memory:
         gone = memory.forget_user(user, label=label)
@@ -106,7 +109,10 @@ def grant(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Give rights, take them back, or show them (with access control on)."""
+    """Give rights, take them back, or show them.
+
+    With access control on.
+    """
     if revoke and (to is None or rights is not None):
         raise InvalidInput("--revoke takes back all from one: grant TO --on NAMESPACE --revoke")
     with opened(url) as memory:
@@ -132,7 +138,10 @@ def group(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show groups and their members, or change one (with access control on)."""
+    """Show groups and their members, or change one.
+
+    With access control on.
+    """
     with opened(url) as memory:
         access = memory.access
         if name is not None and end:
@@ -159,7 +168,10 @@ def role(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show the roles, or define one (with access control on)."""
+    """Show the roles, or define one.
+
+    With access control on.
+    """
     with opened(url) as memory:
         if name is not None and rights is not None:
             memory.access.define_role(name, rights.split(","))
@@ -187,7 +199,10 @@ def audit(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show who did what, verify that nothing of it was changed, or export it."""
+    """Show who did what; verify or export the log.
+
+    To verify is to look whether anything of it was changed or taken out.
+    """
     times = {"since": time_of(since, "--since"), "until": time_of(until, "--until")}
     with opened(url) as memory:
         if verify:

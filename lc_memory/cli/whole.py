@@ -51,9 +51,10 @@ def check(
     user: User = None,
     as_json: Json = False,
 ) -> None:
-    """Read every record, hold it against its schema and links, and verify the audit log.
+    """Read every record, and say what is wrong.
 
-    A record that is not what was written, or a log that was changed, is an error.
+    Each is held against its schema and its links, and the audit log is verified. A record that
+    is not what was written, or a log that was changed, is an error.
     """
     with opened(url, user) as memory:
         report = memory.check(repair=repair)

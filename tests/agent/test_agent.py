@@ -246,7 +246,7 @@ def test_sessions_export_and_models_at_a_terminal(tmp_path: Path) -> None:
             ("/sessions 9", "name one of the numbers"),
             ("Who am I?", "You are Ada"),
             ("/new", "A new conversation"),
-            (f"/export {file}", "(2 conversations)"),
+            (f"/export {file}", "conversations: 2"),
             (f"/export {file}", "name another file"),
             ("/model", "Offline model"),
             ("/model gpt-x", "set OPENAI_API_KEY"),

@@ -187,6 +187,15 @@ def test_memories_are_recalled_with_the_reason(run: Run, url: str) -> None:
     assert json.loads(run("recall", "zebras", "--json")[1])[0]["source"] == "documents/notes/3"
 
 
+def test_help_fits_and_where_there_is_nothing_that_is_said(run: Run, url: str) -> None:
+    code, out, _ = run("--help")
+    assert (code, out.count("LC_MEMORY_AS")) == (0, 1)
+    assert "..." not in out.partition("Commands:")[2]  # each is said in full
+    run("put", "notes", '{"id": "1"}')
+    assert run("audit") == (0, "There is nothing yet.\n", "")
+    assert "Try: lc-memory history --help" in run("history")[2]
+
+
 def test_memories_are_recalled_by_meaning(run: Run, url: str, tmp_path: Path) -> None:
     run("put", "notes", '{"id": "1", "text": "Ada is allergic to peanuts"}')
     run("put", "notes", '{"id": "2", "text": "the bicycle is blue"}')
