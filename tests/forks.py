@@ -46,7 +46,8 @@ class Nursery:
         self._process.wait()
 
     def kills(self, times: int, work: str, *phases: str, args: Any) -> Iterator[list[str]]:
-        """Kill so many workers at random moments, the phases in turn, and what each one said.
+        """Kill so many workers at random moments, the phases in turn, a third of them when the
+        phase comes for the second time; gives what each one said.
 
         The moment is drawn over the time that the phase took when it was measured, in a worker
         that was killed too. ``args`` are the worker's, or give them when asked.
@@ -59,7 +60,8 @@ class Nursery:
         yield said
         for number in range(times - 1):
             phase = phases[number % len(phases)]
-            said, _ = self._ask(work, given(), phase, 1, chance.uniform(0, took[phase]))
+            rounds = 2 if number // len(phases) % 3 == 2 else 1
+            said, _ = self._ask(work, given(), phase, rounds, chance.uniform(0, took[phase]))
             yield said
 
     def _ask(

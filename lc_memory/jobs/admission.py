@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lc_memory.errors import BackupError, CorruptStore, WrongKey
+from lc_memory.errors import AccessDenied, BackupError, CorruptStore, WrongKey
 from lc_memory.keys import Keyring, _name
 from lc_memory.layers.encrypted import Encrypted
 from lc_memory.records import Id, Namespace, Query, Record
@@ -17,6 +17,15 @@ from lc_memory.relations import DECLARED, Stored, holding, is_link
 
 if TYPE_CHECKING:
     from lc_memory.layers.stack import Stack
+
+
+class OwnerRefused(AccessDenied):
+    """A record of an owner whom the principal cannot speak for, met while the store is held: it
+    is put on record afterwards (:meth:`Admission.deny`)."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(f"{record.owner!r} is not yours to speak for")
+        self.record = record
 
 
 class Admission:
@@ -84,15 +93,15 @@ class Admission:
         }
 
     def check(self, record: Record) -> None:
-        """Raise AccessDenied for a record of an owner whom the principal cannot speak for,
+        """Raise OwnerRefused for a record of an owner whom the principal cannot speak for,
         BackupError for a sealed one that could not be read, and InvalidDocument for one that its
         schema refuses."""
         if self._stack is None:
             return
         if self._looks:
             theirs = record.namespace[1:2] if record.namespace[:1] == ("users",) else ()
-            if record.owner not in (None, self._principal, *theirs):
-                self._stack.require(self._principal, "admin", record.namespace, record.key)
+            if record.owner not in (None, self._principal, *theirs) and not self._rules(record):
+                raise OwnerRefused(record)
         if self._keys is not None:
             if not self._looks:
                 return
@@ -103,6 +112,20 @@ class Admission:
         cover = self._stack.schemas.covering(record.namespace)
         if cover is not None:
             cover.check(record.value)
+
+    def deny(self, record: Record) -> None:
+        """Put on record that this one was refused, and raise AccessDenied."""
+        if self._stack is not None:
+            self._stack.require(self._principal, "admin", record.namespace, record.key)
+
+    def _rules(self, record: Record) -> bool:
+        """Whether the principal is an administrator there. Writes nothing."""
+        if self._stack is None or not self._stack.guards:
+            return True
+        if self._principal is None:
+            return False
+        permits = self._stack.policy().permits(self._principal)
+        return permits.may("admin", record.namespace, record.key)
 
 
 def _under(id: Id, prefixes: Sequence[Namespace]) -> bool:

@@ -18,7 +18,7 @@ from typing import Final
 
 from lc_memory import values
 from lc_memory.errors import BackupError, InvalidInput, LinkedRecord, SnapshotLost
-from lc_memory.jobs.admission import Admission
+from lc_memory.jobs.admission import Admission, OwnerRefused
 from lc_memory.jobs.backup_file import Backup as Backup
 from lc_memory.jobs.backup_file import reading, write
 from lc_memory.jobs.parts import (
@@ -180,7 +180,11 @@ def restore(
             yield from kept
             yield from staying(store, STAYS if same else UNDER_LAYERS[:2])
 
-    store.restore(records, prefixes)
+    try:
+        store.restore(records, prefixes)
+    except OwnerRefused as refused:  # while it restores, nobody else writes; nor does the log
+        admitted.deny(refused.record)
+        raise
     return restored
 
 

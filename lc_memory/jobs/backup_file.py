@@ -191,6 +191,8 @@ def _write_atomically(target: Path, fill: Any, disk: Disk) -> int:
     with our_errors(target):
         if target.is_dir():
             raise IsADirectoryError(f"{target.name} is a folder")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {target.parent}; make it first")
         file = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             try:

@@ -102,7 +102,10 @@ class SealedReader(io.RawIOBase):
                     newer(f"{name}: sealed, it", head.get("library"), version, VERSION)
                 )
             if key is None:
-                raise BackupKeyError(f"{name}: is sealed; give the key it was made with: key=…")
+                raise BackupKeyError(
+                    f"{name}: is sealed; give the key it was made with: key=… (to "
+                    "lc-memory: LC_MEMORY_BACKUP_KEY)"
+                )
             own = _own_key(head, check_key(key))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, (BackupError, InvalidInput)):

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from lc_memory.errors import StoreFull, StoreReadOnly, StoreUnavailable
+from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 
 if sys.platform == "darwin":
     from fcntl import F_FULLFSYNC, fcntl
@@ -172,7 +172,7 @@ def our_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's errors about the file into the library's."""
     try:
         yield
-    except (StoreFull, StoreReadOnly, StoreUnavailable):
+    except LCMemoryError:  # some are OSErrors too, and mean something else
         raise
     except OSError as error:
         if error.errno in _FULL:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,8 +29,8 @@ from lc_memory.errors import (
     StoreUnavailable,
     UnknownStorage,
 )
-from lc_memory.records import ABSENT, Delete, Op, Record
-from lc_memory.rows import Step
+from lc_memory.records import ABSENT, Clear, Delete, Namespace, Op, Record, Restore
+from lc_memory.rows import Step, prepare
 from lc_memory.store import Capabilities, Outcome, closed, outcome
 from lc_memory.stores.archive import Archive
 from lc_memory.stores.disk import Disk, Stamp, our_errors
@@ -164,14 +164,28 @@ class FileStore(TableStore):
                     outcomes.append(error)
                 else:
                     changes = trial
-            if changes:
-                place = self._archive.append(changes)
-                with self._guard:
-                    self._archive.apply(changes, place)
-                    self._fold_later()
-                if self._archive.outgrown:
-                    self._fold()
+            self._keep(changes)
         return outcomes
+
+    def _keep(self, changes: Changes) -> None:
+        """Write the changes as one line, under the lock."""
+        if changes:
+            place = self._archive.append(changes)
+            with self._guard:
+                self._archive.apply(changes, place)
+                self._fold_later()
+            if self._archive.outgrown:
+                self._fold()
+
+    def restore(
+        self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
+    ) -> None:
+        with self._exclusive(self._timeout):
+            changes = Changes(self._archive.table)
+            changes.carry_out(prepare(map(Clear, clearing)), 0, 0)
+            for record in records():  # of each, only the row is kept
+                changes.carry_out(prepare([Restore(record)]), 0, 0)
+            self._keep(changes)
 
     def sweep(self) -> int:
         now = self._clock.now()

@@ -98,10 +98,15 @@ class JSON(Format):
     seal_line = b'{"seal": "%s",\n'
 
     def body(self, rows: Iterable[Row]) -> bytes:
-        lines = [orjson.dumps(_plain(row, orjson.Fragment(row.text))) for row in rows]
+        rows = list(rows)
         head = '"format": "%s", "version": %d, "library": "%s", "count": %d, "records": [\n'
-        start = (head % (FORMAT, VERSION, __version__, len(lines))).encode()
-        return start + b",\n".join(lines) + b"\n]}\n"
+        out = io.BytesIO()  # lines of their own would each keep the room they were made in
+        out.write((head % (FORMAT, VERSION, __version__, len(rows))).encode())
+        for number, row in enumerate(rows):
+            out.write(b",\n" if number else b"")
+            out.write(orjson.dumps(_plain(row, orjson.Fragment(row.text))))
+        out.write(b"\n]}\n")
+        return out.getvalue()
 
     def parse(self, data: bytes, sealed: bool) -> Iterable[Any]:
         # Only Python's own reader keeps a person's integers past 64 bits.

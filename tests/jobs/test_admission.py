@@ -227,3 +227,21 @@ def test_a_backup_under_another_master_key_changes_nothing(tmp_path: Path) -> No
     with Memory(f"sqlite:///{tmp_path}/n.db", encryption_key=[other, mine]) as memory:
         memory.restore_data(tmp_path / "b.jsonl")
         assert memory.retrieve_memory("notes") == {"id": "1", "text": "theirs"}
+
+
+@pytest.mark.timeout(60)  # it used to wait for itself
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+def test_a_refused_owner_is_on_record(tmp_path: Path, kind: str) -> None:
+    url = f"{kind}:///{tmp_path}/m.{kind}"
+    with Memory(url, access_control=True, admins=["root"], audit=True) as memory:
+        alice, root = memory.as_user("alice"), memory.acting_as("root")
+        alice.store_memory("notes", {"id": "1"})
+        alice.backup_data(tmp_path / "b.jsonl")
+        crafted(tmp_path / "b.jsonl", tmp_path / "c.jsonl", lambda r: r.update(owner="bob"))
+        with pytest.raises(AccessDenied, match="'alice' lacks the right 'admin'"):
+            alice.restore_data(tmp_path / "c.jsonl")
+        alice.store_memory("notes", {"id": "2"})  # nobody is kept waiting
+        told = [(e.principal, e.action, e.outcome) for e in root.audit.entries()]
+        assert ("alice", "denied", "AccessDenied") in told
+        assert ("alice", "restore", "AccessDenied") in told
+        assert root.audit.verify()

@@ -48,7 +48,7 @@ def test_a_killed_backup_leaves_the_old_file_or_the_new(kind: str, tmp_path: Pat
     assert len(acknowledged) == 3
 
 
-@pytest.mark.parametrize(("kind", "times"), [("sqlite", 45), ("json", 30)])
+@pytest.mark.parametrize(("kind", "times"), [("sqlite", 40), ("json", 24)])
 def test_a_killed_schedule_goes_on(kind: str, times: int, tmp_path: Path) -> None:
     """What survives: the schedule, each backup on the list, the newest that was acknowledged or
     as many newer ones as are kept; the next process makes the next one, and sweeps up."""

@@ -13,9 +13,9 @@ from tests.jobs.test_backup_crash import two_states
 from tests.jobs.work import contents
 
 MODES = [
-    *[("sqlite", "replace", 48), ("json", "replace", 40), ("csv", "replace", 12)],
+    *[("sqlite", "replace", 40), ("json", "replace", 30), ("csv", "replace", 12)],
     *[("postgres", "replace", 20), ("mongodb", "replace", 8)],
-    *[("sqlite", "merge", 32), ("json", "merge", 24), ("postgres", "merge", 12)],
+    *[("sqlite", "merge", 26), ("json", "merge", 20), ("postgres", "merge", 12)],
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from lc_memory import Memory, Put, Query, Record, SnapshotLost, StoreReadOnly, Unsupported
-from lc_memory.jobs.backup import backup
+from lc_memory.jobs.backup import backup, restore
 from lc_memory.jobs.backup_file import reading
+from lc_memory.registry import open_store
 from lc_memory.store import Store
 from tests import servers
 from tests.jobs.test_migrate import everything, fill
@@ -138,3 +140,20 @@ def test_a_restored_store_is_as_fast_and_safe_as_before(mongodb_databases: Any) 
         ] == []
         memory.store_memory("a", {"id": "1", "x": 1})
         assert memory.search_memory("a", {"x": 1}) == [{"id": "1", "x": 1}]
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml", "csv", "pickle"])
+def test_restoring_into_a_file_takes_what_the_file_takes(kind: str, tmp_path: Path) -> None:
+    """A few times the bytes of it, and not of Python's objects for each value."""
+    with Memory("memory://") as memory:
+        memory.batch_store([("many", {"id": str(i), "text": "x" * 500}) for i in range(3000)])
+        size = memory.backup_data(tmp_path / "b.jsonl").size
+    with open_store(f"{kind}:///{tmp_path}/m.{kind}") as store:
+        tracemalloc.start()
+        try:
+            restore(store, tmp_path / "b.jsonl")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert store.count() == 3000
+    assert most < 6.5 * size

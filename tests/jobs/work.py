@@ -57,7 +57,7 @@ def write_number(store: Store, number: int) -> None:
 
 def back_up_for_ever(say: Say, url: str, folder: str) -> None:
     """Write a number, and back it up; each file in turn, and both sealed and not."""
-    store = open_store(url)
+    store = opened(url)
     for number in count(number_in(store) + 1):
         write_number(store, number)
         name = ("made.jsonl.gz", "made.json", "sealed.jsonl.zst")[number % 3]
@@ -69,7 +69,7 @@ def back_up_for_ever(say: Say, url: str, folder: str) -> None:
 
 def restore_for_ever(say: Say, url: str, folder: str, mode: str, first: str) -> None:
     """In turn restore the states ``a`` and ``b``."""
-    store = open_store(url)
+    store = opened(url)
     for name in cycle(("ab", "ba")[first == "b"]):
         say("verify")
         restore(store, f"{folder}/{name}.jsonl", mode=mode, begin=lambda: say("write"))
