@@ -30,7 +30,7 @@ def test_a_killed_copy_goes_on_where_it_was(kind: str, other: str, tmp_path: Pat
     unfinished = 0
     with Nursery() as nursery:
         phases = ("copy", "compare", "empty")
-        for _ in nursery.kills(24, "copy_for_ever", *phases, args=[source, target]):
+        for _ in nursery.kills(20, "copy_for_ever", *phases, args=[source, target]):
             with open_store(source) as store, open_store(target) as copy:
                 assert contents(store) == expected
                 copied = contents(copy)
@@ -47,7 +47,7 @@ def test_a_killed_copy_goes_on_where_it_was(kind: str, other: str, tmp_path: Pat
         assert contents(copy) == contents(store) == expected
 
 
-@pytest.mark.parametrize(("other", "times"), [("sqlite", 40), ("json", 24)])
+@pytest.mark.parametrize(("other", "times"), [("sqlite", 30), ("json", 16)])
 def test_a_killed_move_loses_nothing(other: str, times: int, tmp_path: Path) -> None:
     """What survives: every write that was acknowledged, to whichever store was the one in use, in
     the store that is to be used next; and the move goes on, or back."""
