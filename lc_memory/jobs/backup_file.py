@@ -175,14 +175,18 @@ def _zstandard() -> Any:
 
 
 class _OnDisk(io.RawIOBase):
+    """A file of the disk, until ``ended``. What a buffer over it still holds when it is collected
+    then goes nowhere: the file's number may be another file's."""
+
     def __init__(self, disk: Disk, file: int) -> None:
         self._disk, self._file = disk, file
+        self.ended = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        return self._disk.write(self._file, memoryview(data))
+        return len(data) if self.ended else self._disk.write(self._file, memoryview(data))
 
 
 def _write_atomically(target: Path, fill: Any, disk: Disk) -> int:
@@ -195,18 +199,15 @@ def _write_atomically(target: Path, fill: Any, disk: Disk) -> int:
             raise FileNotFoundError(f"there is no folder {target.parent}; make it first")
         file = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
+            raw = _OnDisk(disk, file)
             try:
-                out = io.BufferedWriter(_OnDisk(disk, file), _BUFFER)
-                try:
-                    fill(out)
-                    out.flush()
-                except BaseException:
-                    with suppress(OSError):  # or it would try once more when it is collected
-                        out.detach()
-                    raise
+                out = io.BufferedWriter(raw, _BUFFER)
+                fill(out)
+                out.flush()
                 disk.sync(file)
                 size = os.fstat(file).st_size
             finally:
+                raw.ended = True
                 os.close(file)
             disk.replace(draft, target)
         except BaseException:

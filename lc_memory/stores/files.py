@@ -278,6 +278,8 @@ class FileStore(TableStore):
 def _checked(database: str) -> Path:
     try:
         path = Path(database).resolve()
+        with suppress(FileNotFoundError):
+            path.stat()  # newer Pythons resolve links in a circle
         is_folder, has_folder = path.is_dir(), path.parent.is_dir()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise StoreUnavailable(f"{database}: {error}") from error

