@@ -20,10 +20,18 @@ _NAMED: Final = regex.compile(
 #: The year of a date that was named without one; a leap year, or 29 February would not be.
 _ANY: Final = 4
 _NUMBER: Final = regex.compile(r"\d+")
+_HELPER: Final = (
+    r"(?:did|does|do|is|are|was|were|will|would|has|have|had|can|could|should|may|might)\b"
+)
+#: "When" asks where it begins the question, a verb of asking stands before it or a helping verb
+#: after it; in "what did she say when they met?" it does not.
 _ASKS_WHEN: Final = regex.compile(
-    r"\b(when|how long|how many (?:days|weeks|months|years)|what (?:date|day|month|year|time)"
-    r"|which (?:date|day|month|year)|since when|how old)\b",
-    regex.IGNORECASE,
+    r"^\W*when\b(?!.*\b(?:what|who|whom|whose|where|which|why|how)\b)"
+    rf"|\bwhen(?:['’]s\b|\s+{_HELPER}|\W*$)"
+    r"|\b(?:know|remember|recall|tell\s+\w+|say|said|asked?|since|until|and|or|exactly)\s+when\b"
+    r"|\b(?:how long|how many (?:days|weeks|months|years)|what (?:date|day|month|year|time)"
+    r"|which (?:date|day|month|year)|how old)\b",
+    regex.IGNORECASE | regex.DOTALL,
 )
 _TELLS_WHEN: Final = regex.compile(
     rf"\b(yesterday|today|tonight|tomorrow|ago|(?:last|next|this|past|previous|following|few|"
