@@ -18,7 +18,12 @@ from lc_memory.stores.database import check_durability
 from lc_memory.stores.server import ServerDatabase
 from lc_memory.stores.sql_filters import Sql
 
-_COLLISIONS: Final = (ER.LOCK_DEADLOCK, ER.DUP_ENTRY, ER.CHECKREAD)
+_COLLISIONS: Final = (
+    ER.LOCK_DEADLOCK,
+    1467,  # ER_AUTOINC_READ_FAILED, which the driver lacks: a deadlock over the next id
+    ER.DUP_ENTRY,
+    ER.CHECKREAD,
+)
 _ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
 
 
