@@ -3,6 +3,7 @@ the extra ``recall`` brings along."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,12 +30,12 @@ class MiniLM(Embeddings):
     """all-MiniLM-L6-v2 in 8 bits, offline, from the packages of ``lc-memory[recall]``.
 
     384 dimensions, English above all. About 10 ms a sentence on one core. ``threads`` is how
-    many cores one call may use.
+    many cores one call may use: two, where there are two.
     """
 
     name = "all-MiniLM-L6-v2-int8"
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         try:
             import onnxruntime
             from tokenizers import Tokenizer
@@ -49,7 +50,7 @@ class MiniLM(Embeddings):
         self._tokenizer.enable_truncation(_LONGEST)
         self._tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or min(2, os.cpu_count() or 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._model = onnxruntime.InferenceSession(

@@ -257,8 +257,8 @@ def load_states(
     for start in range(0, len(ids), _CHUNK):
         source, condition, parameters = database.among(ids[start : start + _CHUNK])
         sql = f"SELECT {_NAME_AND_STATE} FROM {source} WHERE {condition}"
-        for name, key, version, updated, expires in select(sql, parameters):
-            states[read_namespace(name), key] = State(version, updated, expires)
+        for name, key, *state in select(sql, parameters):
+            states[read_namespace(name), key] = State._make(state)
     return states
 
 
