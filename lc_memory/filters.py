@@ -355,6 +355,8 @@ class Parser:
 
     def _operand(self, where: str, operand: Any) -> Any:
         """The operand as a stored value would come back, so that the two compare."""
+        if operand is None or type(operand) in (str, bool):
+            return operand
         try:
             lowered = values.lower({"value": operand})
         except InvalidValue as error:

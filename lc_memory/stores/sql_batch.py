@@ -263,7 +263,7 @@ def load_states(
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    return Row(read_namespace(columns[0]), *columns[1:])
+    return Row._make((read_namespace(columns[0]), *columns[1:]))
 
 
 def name_of(id: Id) -> tuple[str, str]:
