@@ -110,7 +110,13 @@ class Server(ABC):
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._check_ours()
-        keeper = [sys.executable, __file__, self.as_user() or "", str(int(self.stop_signal))]
+        keeper = [
+            sys.executable,
+            "-m",
+            "tests.servers",
+            self.as_user() or "",
+            str(int(self.stop_signal)),
+        ]
         with self.log.open("ab") as log:
             self._keeper = subprocess.Popen(
                 [*keeper, *map(str, self.command())],
@@ -118,6 +124,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                 start_new_session=True,  # an interrupt is for the tests, which then stop it
             )
         deadline = time.monotonic() + START_SECONDS
