@@ -8,6 +8,7 @@ records is a transaction, which needs a replica set. What becomes of a record is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -57,6 +58,7 @@ from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
 _CHUNK: Final = 200  # ids a query
+_TURNS: Final = 64  # locks for the logs: threads of one process need not collide at a log's end
 _MOST: Final = 5000  # records a query, where Python filters
 _MOST_IN_TRANSACTION: Final = 100_000  # records a Clear deletes: the server gives it a minute
 _WITHOUT_VALUE: Final = {"value": 0, "text": 0}
@@ -87,6 +89,7 @@ class MongoStore(Store):
         self._records = self._server.records
         self._clock = Clock(clock)
         self._singles = Singles(self._records, self._clock)
+        self._turns = [threading.Lock() for _ in range(_TURNS)]
         self.capabilities = replace(self.capabilities, atomic=self._server.transactional)
         try:
             with self._server.errors():
@@ -251,6 +254,12 @@ class MongoStore(Store):
             record = self._singles.put(steps[0])
             if record is not None:
                 return [record]
+        if steps[0].key is not None:
+            return self._tried(steps)
+        with self._turns[hash(steps[0].namespace) % _TURNS]:
+            return self._tried(steps)
+
+    def _tried(self, steps: Sequence[Step]) -> list[Record | None]:
         for attempt in range(RETRIES):
             held = None
             if steps[0].key is None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOCK: Final = 7_461_105_203
 
 #: How often a statement is run before the driver prepares it by itself.
-_SOON: Final = 5
+_SOON: Final = 2
 _NEVER: Final = 2**62
 
 #: Unique violation, serialization failure, deadlock.
