@@ -404,7 +404,7 @@ def test_dark_and_light_are_kept(page: Page, server: Server) -> None:
     expect(dark).to_have_count(0)
     page.get_by_role("button", name="Dark or light").click()
     expect(dark).to_have_count(1)
-    page.reload()
+    open_page(page, server)
     expect(dark).to_have_count(1)
     page.get_by_role("button", name="Dark or light").click()
     expect(dark).to_have_count(0)
