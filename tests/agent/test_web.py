@@ -107,6 +107,7 @@ def open_page(page: Page, server: Server, query: str = "") -> None:
     page.goto(server.address + "/" + query)
     expect(page.get_by_label("Message")).to_be_visible()
     expect(page.locator(".sessions .q-btn").first).to_be_attached()
+    page.wait_for_function("window.socket && window.socket.connected")  # or a click may be lost
 
 
 def say(page: Page, text: str) -> str:
