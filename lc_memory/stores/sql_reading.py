@@ -116,7 +116,7 @@ class SQLReader(Store):
         asked, size, seen = query, wanted, 0
         while True:
             rows = self._select(asked, after, size, 0, walk, most=None if seen else _CROWD)
-            if not (rows or seen) and self._crowded(query):
+            if not (rows or seen) and walk is None and self._crowded(query):
                 asked = replace(query, filter=None)  # the page may well be full soon
                 rows = self._select(asked, after, size, 0)
             records = [row.record() for row in rows]

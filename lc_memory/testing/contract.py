@@ -20,7 +20,7 @@ from lc_memory.errors import (
     StoreClosed,
 )
 from lc_memory.log import Log
-from lc_memory.paging import write_cursor
+from lc_memory.paging import page_of, write_cursor
 from lc_memory.records import (
     ABSENT,
     Append,
@@ -478,6 +478,10 @@ class StoreContract(LayeringContract):
                     page = store.find(query)
                     assert [r.key for r in page.records] == wanted[start : start + 150], order
                     query = replace(query, offset=0, cursor=page.cursor)
+            for order in ("f", "-f"):  # arrays among the values: the index does not tell all
+                query = Query(("n",), filter, order, limit=150, exact=True)
+                right = page_of(store.records(Query(("n",), exact=True)), query)
+                assert [r.key for r in store.find(query).records] == [r.key for r in right.records]
 
     # -- logs ------------------------------------------------------------------------------
 
