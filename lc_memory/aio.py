@@ -71,7 +71,7 @@ class AsyncStore:
 
     async def write(self, ops: Sequence[Op]) -> list[Record | None]:
         if not self.store.capabilities.grouped:
-            return await self.run(self.store.write, ops)
+            return await self.run(lambda: _told(self.store.write(ops)))
         loop = asyncio.get_running_loop()
         group = self._groups.get(loop)
         if group is None:
@@ -100,6 +100,10 @@ class AsyncStore:
         """Wait for the work under way and release the threads; the store stays open."""
         self._pool.shutdown()
 
+    def _write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        outcomes = self.store.write_many(batches)
+        return [o if isinstance(o, Exception) else _told(o) for o in outcomes]
+
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         context = contextvars.copy_context()
         try:
@@ -115,11 +119,19 @@ class AsyncStore:
                 loop.call_soon_threadsafe(group.deliver, done)
 
         try:
-            submitted = self._submit(self.store.write_many, [ops for ops, _ in group.waiting])
+            submitted = self._submit(self._write_many, [ops for ops, _ in group.waiting])
         except StoreClosed as error:
             group.settle([error] * len(group.waiting))
         else:
             submitted.add_done_callback(deliver)
+
+
+def _told(records: list[Record | None]) -> list[Record | None]:
+    """The same, with their values decoded here, where no loop waits for it."""
+    for record in records:
+        if record is not None:
+            record.value  # noqa: B018 - it is the access that decodes
+    return records
 
 
 async def _finished(future: asyncio.Future[T], submitted: Future[Any]) -> T:

@@ -30,7 +30,6 @@ from lc_memory.records import (
     Seen,
     State,
     Touch,
-    Value,
     check_name,
     check_namespace,
     check_time,
@@ -49,20 +48,9 @@ class Row(NamedTuple):
     expires: int | None
     owner: str | None
 
-    def record(self, value: Value | None = None) -> Record:
-        """The record, with this value if it was decoded already."""
-        created = values.from_micros(self.created)
-        same = self.updated == self.created
-        return Record(
-            self.namespace,
-            self.key,
-            values.decode(self.text) if value is None else value,
-            self.version,
-            created,
-            created if same else values.from_micros(self.updated),
-            None if self.expires is None else values.from_micros(self.expires),
-            self.owner,
-        )
+    def record(self) -> Record:
+        """The record. Raises CorruptStore."""
+        return Record.told_by(self, values.decode(self.text))
 
     @classmethod
     def of(cls, record: Record, text: str) -> Row:
@@ -93,7 +81,6 @@ class Step:
     namespace: Namespace
     key: str | None = None
     text: str = ""
-    value: Value | None = None
     expires: int | None = None
 
     @property
@@ -108,15 +95,13 @@ def prepare(ops: Iterable[Op]) -> list[Step]:
 
 
 def _prepare(op: Op) -> Step:
-    if isinstance(op, Put | Append):
-        text, value = values.encoded(op.value)
-        key = None if isinstance(op, Append) else check_name(op.key)
-        step = Step(op, check_namespace(op.namespace), key, text, value)
-        if op.expires_at is not None:
-            step.expires = _micros(op.expires_at)
+    if isinstance(op, (Put, Append)):
+        text = values.encode(op.value)
+        key = check_name(op.key) if isinstance(op, Put) else None
         if op.owner is not None:
             check_name(op.owner, "owner")
-        return step
+        expires = None if op.expires_at is None else _micros(op.expires_at)
+        return Step(op, check_namespace(op.namespace), key, text, expires)
     if isinstance(op, Clear):
         return Step(op, check_namespace(op.prefix))
     if isinstance(op, Restore):
@@ -142,11 +127,11 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
     """
     op = step.op
     current = held if held is not None and held.lives_at(now) else None
-    if isinstance(op, Put | Append):
+    if isinstance(op, (Put, Append)):
         if isinstance(op, Put) and op.replacing is not None:
             check_seen(op.replacing, current, step.id)
         row = _successor(step, op.owner, current, tick)
-        given = row.record(step.value)
+        given = Record.told_by(row)
         return (row if op.seal is None else sealed(op.seal, row)), given
     if isinstance(op, Delete):
         check_seen(op.replacing, current, step.id)
@@ -165,7 +150,7 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
         row = Row.of(op.record, step.text)
         if op.replacing is not None:
             check_seen(op.replacing, current, step.id, expiry=True)
-        given = row.record()
+        given = Record.told_by(row)
         return (row if op.seal is None else sealed(op.seal, row)), given
     raise TypeError(f"{type(op).__name__} has no row of its own")
 
@@ -174,7 +159,7 @@ def _successor(step: Step, owner: str | None, current: Row | None, tick: int) ->
     namespace, key = step.namespace, step.key
     assert key is not None
     if current is None:
-        return Row(namespace, key, step.text, 1, tick, tick, step.expires, owner)
+        return Row._make((namespace, key, step.text, 1, tick, tick, step.expires, owner))
     return Row(
         namespace,
         key,

@@ -109,7 +109,7 @@ class Schema:
                     f"the upgrade of {self.name!r} from version {step} failed: "
                     f"{type(error).__name__}: {error}",
                 ) from error
-        return values.encoded({**document, FIELD: self.version})[1]
+        return values.decode(values.encode({**document, FIELD: self.version}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Cover:
 
     def admitted(self, value: Mapping[str, Any]) -> Value:
         """The value of a record to be stored. Raises InvalidDocument."""
-        plain = values.encoded(value)[1]
+        plain = values.decode(values.encode(value))
         try:
             return self.within(plain, self.schema.admitted(self.document(plain)))
         except InvalidDocument as error:

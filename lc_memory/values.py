@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import marshal
 import math
 import re
 import struct
@@ -53,23 +54,11 @@ def encode(value: Mapping[str, Any]) -> str:
 
     Raises InvalidValue, naming the JSON path, for what cannot be stored.
     """
-    return encoded(value)[0]
+    text = (_plainly(value) or _flatly(value)) if type(value) is dict else None
+    return dump(lower(value)) if text is None else text
 
 
-def encoded(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The value as JSON text, and as it will come back: a copy that shares nothing with it.
-
-    Raises InvalidValue, naming the JSON path, for what cannot be stored.
-    """
-    plain = (_flatly(value) or _plainly(value)) if type(value) is dict else None
-    if plain is not None:
-        return plain
-    lowered = lower(value)
-    text = dump(lowered)
-    return text, lift(lowered) if '"$' in text else lowered
-
-
-def _flatly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def _flatly(value: dict[str, Any]) -> str | None:
     """Bytes by their names, and perhaps texts: what checkpoints are kept as."""
     told: dict[str, Any] = {}
     tagged = False
@@ -86,35 +75,22 @@ def _flatly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     if not tagged:
         return None
     try:
-        return orjson.dumps(told).decode(), value.copy()
+        return orjson.dumps(told).decode()
     except orjson.JSONEncodeError:  # a lone surrogate
         return None
 
 
-def _plainly(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Most values need no tags and no checks but this: they come back as they went. (NaN comes
-    back as None, a UUID as text, a tuple as a list: those take the longer way.)"""
+def _plainly(value: dict[str, Any]) -> str | None:
+    """Most values need no tags. What orjson would write as something else (a UUID, an Enum),
+    marshal refuses; but for NaN, which becomes null: all those take the longer way."""
     try:
         text = orjson.dumps(value, _refuse, _STRICT).decode()
-        copy = orjson.loads(text)
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError, RecursionError):
+        marshal.dumps(value, 2)
+    except (orjson.JSONEncodeError, ValueError, RecursionError):
         return None
-    if '"$' in text or text.count("{") + text.count("[") > MAX_DEPTH or copy != value:
+    if ("$" in text and '"$' in text) or text.count("{") + text.count("[") > MAX_DEPTH:
         return None
-    return text, copy
-
-
-class _Base64(str):
-    """Bytes as text, which remembers them: decoding takes as long as all the rest."""
-
-    __slots__ = ("raw",)
-    raw: bytes
-
-
-def _base64(value: bytes) -> _Base64:
-    text = _Base64(base64.b64encode(value).decode())
-    text.raw = value
-    return text
+    return None if "null" in text and orjson.loads(text) != value else text
 
 
 def _refuse(value: Any) -> Any:
@@ -208,7 +184,7 @@ def _lower(value: Any, depth: int) -> Any:
 
 def _lower_rare(value: Any, depth: int) -> Any:
     if isinstance(value, (bytes, bytearray)):
-        return {"$bytes": _base64(bytes(value))}
+        return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _Refused("a datetime without a time zone; use datetime.now(timezone.utc)")
@@ -237,8 +213,6 @@ def lift(value: Any) -> Any:
         if len(value) == 1:
             (name, item), *_ = value.items()
             if name == "$bytes":
-                if type(item) is _Base64:
-                    return item.raw
                 return base64.b64decode(item, validate=True)
             if name == "$date":
                 return read_time(item)

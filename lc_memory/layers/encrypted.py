@@ -146,7 +146,7 @@ class Encrypted(Layer):
         if held:
             raise AccessDenied(f"{'/'.join(namespace)!r} holds what opens the store")
         if isinstance(op, Put | Append | Touch | Restore) and namespace not in PLAIN:
-            return replace(op, seal=self._seal)
+            return op._replace(seal=self._seal)
         return op
 
     def leave(self, ops: Sequence[Op], results: list[Record | None]) -> list[Record | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from lc_memory.errors import Conflict, Unsupported
@@ -167,7 +166,7 @@ def _identity(store: Store) -> str:
     if held is None:
         new = Put(_SETTINGS, "identity", {"id": uuid.uuid4().hex})
         try:
-            (held,) = store.write([replace(new, replacing=ABSENT)])
+            (held,) = store.write([new._replace(replacing=ABSENT)])
         except Conflict:  # somebody was first
             held = store.get(_SETTINGS, "identity")
     assert held is not None

@@ -36,7 +36,7 @@ class Validated(Layer):
     def _admitted(self, op: Op) -> Op:
         if isinstance(op, Put | Append):
             cover = self.schemas.covering(op.namespace)
-            return op if cover is None else replace(op, value=cover.admitted(op.value))
+            return op if cover is None else op._replace(value=cover.admitted(op.value))
         if isinstance(op, Restore):
             cover = self.schemas.covering(op.record.namespace)
             if cover is not None:

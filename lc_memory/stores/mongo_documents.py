@@ -97,7 +97,7 @@ def record_of(document: Document) -> Record:
         value = values.decode(document["text"])
     if type(value) is not dict:
         raise CorruptStore(f"MongoDB: the record {document.get('key')!r} has no value")
-    return _row(document, "").record(value)
+    return Record.told_by(_row(document, ""), value)
 
 
 def row_of(document: Document) -> Row:

@@ -127,7 +127,7 @@ class Batch:
             return None
         if step.key is None:
             key = self._next_key(step.namespace)
-            step = Step(step.op, step.namespace, key, step.text, step.value, step.expires)
+            step = Step(step.op, step.namespace, key, step.text, step.expires)
         else:
             self._last.pop(step.namespace, None)
         held = self._rows.get(step.id)
@@ -158,6 +158,8 @@ class Batch:
         if not rows:
             return
         indexes = self._indexes()
+        if not indexes:
+            return
         covered = [row for row in rows if any(ix.covers(row.namespace) for ix in indexes)]
         if covered:
             old = [name_of(row[:2]) for row in covered if row[:2] in self._stored]

@@ -110,7 +110,7 @@ class Singles:
             return None
         version, created, updated, owner = written[0]
         row = row._replace(version=version, created=created, updated=updated, owner=owner)
-        return [row.record(step.value)]
+        return [Record.told_by(row)]
 
     @cached_property
     def _succeeding(self) -> str:
