@@ -94,7 +94,7 @@ class MongoStore(Store):
         try:
             with self._server.errors():
                 self._server.migrate()
-                self._server.declare(indexes)
+                self._indexed = self._server.declare(indexes)
         except BaseException:
             self._server.close()
             raise
@@ -122,14 +122,12 @@ class MongoStore(Store):
 
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:  # by a field: Python sorts
-            return page_of(self._select(query, None, None, 0), query)
+            return page_of(self._matches(self._select(query, None, None, 0), query), query)
         place = None if query.cursor is None else read_cursor(query.sort, query.cursor)
         if query.node is not None and query.limit is not None:
             return cut(self._pull(query, place), query)
         if query.node is not None:
-            records = self._select(query, place, None, 0)
-            matches = [record for record in records if query.node.matches(record.value)]
-            return Page(matches[query.offset :])
+            return Page(self._matches(self._select(query, place, None, 0), query)[query.offset :])
         limit = None if query.limit is None else query.limit + 1
         return cut(self._select(query, place, limit, query.offset), query)
 
@@ -142,7 +140,7 @@ class MongoStore(Store):
         size = wanted
         while True:
             records = self._select(query, place, size, 0)
-            found += [record for record in records if query.node.matches(record.value)]
+            found += self._matches(records, query)
             if len(records) < size or len(found) >= wanted:
                 return found[query.offset : wanted]
             place = position(records[-1], query.sort)
@@ -160,13 +158,27 @@ class MongoStore(Store):
                 found = found.sort(fields)
             return [record_of(document) for document in found]
 
+    def _matches(self, records: list[Record], query: Query) -> list[Record]:
+        """Those of the candidates that match, and have not expired."""
+        node, now = query.node, None if query.expired else self.now()
+        return [
+            record
+            for record in records
+            if (node is None or node.matches(record.value))
+            and (now is None or record.lives_at(now))
+        ]
+
     def _candidates(self, query: Query) -> list[Document]:
+        filtered = condition(query.node)
+        alone = filtered is not None and len(filtered) == 1 and query.exact and not query.within
+        if filtered and alone and self._indexed.issuperset(filtered):
+            # Just what the index holds: not every server of the protocol uses one for less.
+            return [{"namespace": write_namespace(query.prefix)}, filtered]
         conditions = under(query.prefix, query.exact)
         if not query.expired:
             conditions.append(alive(self._clock.now()))
         if query.within is not None:
             conditions.append(allowed(query.within))
-        filtered = condition(query.node)
         return conditions if filtered is None else [*conditions, filtered]
 
     def count(self, query: Query | None = None) -> int:
@@ -314,7 +326,7 @@ class MongoStore(Store):
 
     def declare(self, indexes: Sequence[Index]) -> None:
         with self._server.errors():
-            self._server.declare(indexes)
+            self._indexed = self._server.declare(indexes)
 
     def now(self) -> datetime:
         return values.from_micros(self._clock.now())

@@ -153,23 +153,22 @@ class MongoConnection:
             where = f"MongoDB at {self._hosts}: the database {self.database.name!r}"
             raise NewerFormat(newer(where, found.get("library"), found["version"], VERSION))
 
-    def declare(self, indexes: Iterable[Index]) -> None:
-        """Make an index of the database for each declared field, in all namespaces at once."""
+    def declare(self, indexes: Iterable[Index]) -> frozenset[str]:
+        """Make an index of the database for each declared field, in all namespaces at once;
+        returns the fields that have one. It is not a partial one: few servers of the protocol
+        use those."""
         fields: dict[str, None] = {}
         for index in indexes:
             field = field_of(index.path)
             if field is None:
                 raise Unsupported(f"MongoDB cannot index the field {'.'.join(index.path)!r}")
             fields[field] = None
-        there = self.records.index_information() if fields else {}
+        there = self.records.index_information()
         for field in fields:
-            name = f"by_{field}"
-            if name not in there:
-                self.records.create_index(
-                    [("namespace", 1), (field, 1)],
-                    name=name,
-                    partialFilterExpression={field: {"$exists": True}},
-                )
+            if f"by_{field}" not in there:
+                self.records.create_index([("namespace", 1), (field, 1)], name=f"by_{field}")
+        told = (name.removeprefix("by_") for name in there)
+        return frozenset(fields).union(name for name in told if name.startswith("value."))
 
     def _is_transactional(self) -> bool:
         with self.errors():
