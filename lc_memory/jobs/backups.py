@@ -243,14 +243,16 @@ class Backups:
             return self._make(plan)
 
     def list(self) -> list[Made]:
-        """The backups of the schedule, newest first, and the runs that failed."""
+        """The backups in the schedule's place, newest first, and the runs that failed. Of those
+        that were made for another store nothing is known: their ``count`` is None."""
         return self._shelf(self._planned()).list()
 
     def prune(self) -> Sequence[str]:
         """Delete what the schedule does not keep; returns the names.
 
         Backups that failed their drill do not count as kept ones; they go when a newer good one
-        is there. Only files that a schedule made are touched, and abandoned drafts of them.
+        is there. Only files that were made for this very store are touched (others may lie in
+        the same place), and abandoned drafts.
         """
         plan = self._planned()
         with self._rights.told("prune", ()) as told:
@@ -284,6 +286,7 @@ class Backups:
         try:
             if plan.sealed and self._key is None:
                 raise BackupKeyError("the schedule seals its backups; schedule_backups(key=…)")
+            record(self.store, name, result)  # ours from the first, even if we are killed now
             with self._rights.told("backup", ()) as told:
                 made = place.save(name, lambda path: self._backup(path, self._key, progress))
                 told.append(f"{made.count} records")

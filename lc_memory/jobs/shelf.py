@@ -88,7 +88,8 @@ class Shelf:
     def prune(self, keep: Keep) -> Sequence[str]:
         """Delete what is not kept (see :meth:`Backups.prune`); returns the names."""
         listed = self.list()
-        files = [made for made in listed if made.size]
+        ours = {record.key for record in self._store.records(Query(_RESULTS))}
+        files = [made for made in listed if made.size and made.name in ours]
         good = [made for made in files if made.good]
         stay = kept([made.made_at for made in good], keep)
         newest = max(stay, default=datetime.min.replace(tzinfo=UTC))

@@ -424,6 +424,22 @@ def test_only_our_files_are_deleted(memory: Memory, clock: FakeClock, tmp_path: 
     assert folder.stat().st_mode & 0o777 in (0o700, 0o755)
 
 
+def test_stores_that_share_a_folder_leave_each_others_backups(
+    memory: Memory, clock: FakeClock, tmp_path: Path
+) -> None:
+    planned(memory, tmp_path, keep=1)
+    first = memory.backups.run()
+    clock.forward(HOUR)
+    with Memory(f"sqlite:///{tmp_path}/other.db", clock=clock) as other:
+        planned(other, tmp_path, keep=1)
+        second = other.backups.run()
+        assert files(tmp_path) == [first.name, second.name]
+        assert [made.count for made in other.backups.list()] == [0, None]
+    clock.forward(HOUR)
+    third = memory.backups.run()
+    assert files(tmp_path) == [second.name, third.name]
+
+
 # -- the timer ---------------------------------------------------------------------------------
 
 
