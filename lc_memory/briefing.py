@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import InvalidQuery
-from lc_memory.facts import holds
+from lc_memory.facts import fact_of, holds
 from lc_memory.knowledge import FENCE, Knowledge, fenced
 from lc_memory.layers.indexed import indexed_in
 from lc_memory.records import NEWEST, Query, Value
@@ -86,7 +86,11 @@ def _hits(known: Knowledge, query: str | None, facts: int) -> list[Hit]:
 
 def _facts(known: Knowledge, hits: list[Hit], limit: int) -> list[Value]:
     """The facts that bear on the query, then the latest."""
-    near = [hit.value for hit in hits if _collection(hit) == FACTS and holds(hit.value)]
+    near = [
+        fact_of(hit.record)
+        for hit in hits
+        if _collection(hit) == FACTS and isinstance(hit.value.get("text"), str) and holds(hit.value)
+    ]
     told = {fact["id"]: fact for fact in [*near, *known.facts(limit)]}
     return list(told.values())[:limit]
 

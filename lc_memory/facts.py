@@ -17,8 +17,11 @@ from typing import Any, Final
 from lc_memory.records import ABSENT, NEWEST, Namespace, Put, Query, Record, Value
 from lc_memory.store import Store
 
+#: The facts, among other documents that somebody may have stored there: a text is at least "".
+FACTS: Final[dict[str, Any]] = {"text": {"$gte": ""}}
+
 #: The facts that are believed now.
-BELIEVED: Final[dict[str, Any]] = {"valid_to": {"$exists": False}}
+BELIEVED: Final[dict[str, Any]] = {**FACTS, "valid_to": None}
 
 
 def fact_id(text: str) -> str:
@@ -31,11 +34,16 @@ def believed(
     store: Store, namespace: Namespace, limit: int | None = None, as_of: datetime | None = None
 ) -> list[Record]:
     """The facts that are (or at a time were) believed, the most recently stored first."""
-    query = Query(namespace, BELIEVED if as_of is None else None, NEWEST, exact=True)
+    query = Query(namespace, BELIEVED if as_of is None else FACTS, NEWEST, exact=True)
     if as_of is None:
         return store.find(replace(query, limit=limit)).records
     known = [record for record in store.find(query).records if _was_believed(record, as_of)]
     return known[:limit]
+
+
+def fact_of(record: Record) -> Value:
+    """A fact as it is told of: with its ``id`` in any case."""
+    return {"id": record.key, **record.value}
 
 
 def holds(value: Value) -> bool:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from lc_memory import values
 from lc_memory.documents import document_key
-from lc_memory.errors import InvalidValue, MemoryNotFound, MissingExtra
-from lc_memory.facts import believed, place_for
+from lc_memory.errors import Conflict, InvalidValue, MemoryNotFound, MissingExtra
+from lc_memory.facts import FACTS, believed, fact_of, place_for
 from lc_memory.layers.indexed import indexed_in
 from lc_memory.learner import ANYBODY, COLLECTION, Course, Learner, Rating, due_in
-from lc_memory.records import Delete, Namespace, Put, Value
+from lc_memory.records import ABSENT, NEWEST, Delete, Namespace, Put, Query, Value
 from lc_memory.schemas import LearningProgress, UserProfile
+from lc_memory.store import RETRIES
 
 if TYPE_CHECKING:
     from lc_memory.memory import Memory
@@ -68,7 +69,7 @@ class Knowledge:
         """The facts that are believed (``id``, ``text`` and more, see :mod:`lc_memory.facts`),
         the most recently stored first."""
         found = believed(self.memory.backend, self._namespace("facts"), limit)
-        return [record.value for record in found]
+        return [fact_of(record) for record in found]
 
     def remember(self, content: str, kind: Kind = "fact", topic: str | None = None) -> Value:
         """Keep something; the same fact is kept once. Returns what was remembered.
@@ -115,16 +116,18 @@ class Knowledge:
             self.learner.drop(plain)
             gone.append(plain)
         wanted = _words(plain)
-        for fact in self.memory.search_memory("facts"):  # the superseded ones too
-            if wanted and wanted <= _words(fact["text"]):
-                self.memory.delete_memory("facts", id=fact["id"])
-                gone.append(fact["text"])
+        store = self.memory.backend
+        every = Query(self._namespace("facts"), FACTS, NEWEST, exact=True)
+        for fact in store.find(every).records:  # the superseded ones too
+            if wanted and wanted <= _words(fact.value["text"]) and store.delete(*fact.id):
+                gone.append(fact.value["text"])
         return gone
 
     def correct_fact(self, id: str, text: str) -> Value:
         """Put another fact in the place of one, in one step; returns the new one.
 
-        Raises InvalidValue if there is no text, MemoryNotFound if there is no such fact.
+        Raises InvalidValue if there is no text, MemoryNotFound if there is no such fact, and
+        Conflict if somebody else changed it at the same moment.
         """
         if not text.strip():
             raise InvalidValue("$.text", "empty; say what is right, or forget the fact")
@@ -132,10 +135,11 @@ class Knowledge:
         old = store.get(namespace, document_key(id))
         if old is None:
             raise MemoryNotFound(f"there is no fact {id!r} any more")
-        new, _ = place_for(store, namespace, text.strip())
+        new, held = place_for(store, namespace, text.strip())
         value = {**old.value, "id": new, "text": text.strip()}
         gone = [] if old.key == new else [Delete(namespace, old.key, replacing=old)]
-        store.write([*gone, Put(namespace, new, value, owner=self.memory.user)])
+        put = Put(namespace, new, value, old.expires_at, held or ABSENT, self.memory.user)
+        store.write([*gone, put])
         return value
 
     def forget_fact(self, id: str) -> bool:
@@ -160,10 +164,15 @@ class Knowledge:
         }
 
     def _remember_fact(self, text: str) -> None:
-        namespace = self._namespace("facts")
-        id, held = place_for(self.memory.backend, namespace, text)
-        value = {} if held is None else held.value
-        self.memory.store_memory("facts", {**value, "id": id, "text": text})
+        store, namespace = self.memory.backend, self._namespace("facts")
+        for _ in range(RETRIES):
+            id, held = place_for(store, namespace, text)
+            value = {**({} if held is None else held.value), "id": id, "text": text}
+            put = Put(namespace, id, value, replacing=held or ABSENT, owner=self.memory.user)
+            with suppress(Conflict):  # somebody else keeps it, or puts another in its place
+                store.write([put])
+                return
+        raise Conflict("the facts are changed by others all the time; try again later")
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -174,7 +183,7 @@ class Knowledge:
         return self.memory.retrieve_memory(collection, id=self.user)
 
     def _profile(self, document: Value | None) -> UserProfile:
-        return UserProfile.model_validate(document or {"user_id": self.user})
+        return UserProfile.of(document or {"user_id": self.user})
 
     def change_profile(self, patch: Value) -> None:
         """Change the profile by a JSON Merge Patch (None removes):
@@ -183,7 +192,7 @@ class Knowledge:
         def changed(value: Value) -> UserProfile:
             document = self._profile(value).to_document()
             document["metadata"]["last_updated"] = values.write_time(self.memory.backend.now())
-            return UserProfile.model_validate(values.merge_patch(document, {"profile": patch}))
+            return UserProfile.of(values.merge_patch(document, {"profile": patch}))
 
         self.memory.backend.update(
             self._namespace("user_profile"),
@@ -194,14 +203,14 @@ class Knowledge:
 
     def _forget_in_profile(self, plain: str) -> list[str]:
         profile = self.profile().profile
-        field = _PROFILE_FIELD.get(plain.removeprefix("my "))
+        field, wanted = _PROFILE_FIELD.get(plain.removeprefix("my ")), _words(plain)
         if field is not None and getattr(profile, field) is not None:
             self.change_profile({field: None})
             return [f"{plain}: {getattr(profile, field)}"]
         gone = {
             topic: value
             for topic, value in profile.preferences.items()
-            if plain == topic.casefold() or _words(plain) <= _words(f"{topic} {value}")
+            if plain == topic.casefold() or (wanted and wanted <= _words(f"{topic} {value}"))
         }
         if gone:
             self.change_profile({"preferences": dict.fromkeys(gone)})
@@ -238,7 +247,13 @@ class Knowledge:
 
 def fenced(data: Value) -> str:
     """The data as one line of JSON in which nothing can close the fence."""
-    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return as_json(data).replace("<", "\\u003c")
+
+
+def as_json(data: Value) -> str:
+    """The data as one line of JSON that can be sent to a model: half of a surrogate pair, which
+    is no text, is JSON's own escape."""
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def _words(text: str) -> set[str]:

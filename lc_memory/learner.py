@@ -146,7 +146,7 @@ class Learner:
     def read(self, document: Value | None) -> LearningProgress:
         """A stored document, seen with this course."""
         document = document or {"user_id": self.user}
-        progress = LearningProgress.model_validate({**document, "course": self.course})
+        progress = LearningProgress.of({**document, "course": self.course})
         for name, needed in self.prerequisites.items():
             known = progress.topics.get(name, Topic())
             progress.topics[name] = known.model_copy(update={"prerequisites": needed})

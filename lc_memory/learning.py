@@ -7,7 +7,6 @@ tool said (which may be recalled memory) is context at most, and never learned.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, Field
 
-from lc_memory.errors import Conflict, LearningFailed
+from lc_memory.errors import Conflict, InvalidKey, LearningFailed
 from lc_memory.facts import begins, believed, ended, new_fact, place_for
-from lc_memory.knowledge import FENCE
-from lc_memory.records import Namespace, Op, Put, Record, Value
+from lc_memory.knowledge import FENCE, as_json
+from lc_memory.records import ABSENT, Namespace, Op, Put, Record, Value, check_name
 from lc_memory.search.texts import time_of
 from lc_memory.store import RETRIES
 
@@ -99,9 +98,7 @@ def learn(
         result.stored = _keep(memory, messages, session_id)
     said = _said(memory, session_id)
     marks: Namespace = (*memory.scope, "learned", session_id)
-    people = [entry for entry in said if entry.role == "user"]
-    done = memory.backend.read([(marks, entry.id) for entry in people])
-    left = [entry for entry, mark in zip(people, done, strict=True) if mark is None]
+    left = _left(memory, marks, [entry for entry in said if entry.role == "user"])
     asked = model.with_structured_output(Statements, include_raw=True)
     for start in range(0, len(left), TOGETHER):
         part = left[start : start + TOGETHER]
@@ -120,6 +117,12 @@ def learn(
             )
         _settle(memory, answer["parsed"].statements, part, marks, result)
     return result
+
+
+def _left(memory: Memory, marks: Namespace, said: Sequence[_Said]) -> list[_Said]:
+    """What was not learned from yet."""
+    done = memory.backend.read([(marks, entry.id) for entry in said])
+    return [entry for entry, mark in zip(said, done, strict=True) if mark is None]
 
 
 def _keep(memory: Memory, messages: Sequence[BaseMessage], session_id: str) -> int:
@@ -158,8 +161,19 @@ def _said(memory: Memory, session_id: str) -> list[_Said]:
         role = {"human": "user", "ai": "assistant"}.get(message.type)
         if role and text:
             at = time_of(record) or record.created_at
-            said.append(_Said(message.id or _digest(record.key), role, text, at))
+            id = message.id or record.key
+            named = id if message.id and _is_name(id) else _digest(id)
+            said.append(_Said(named, role, text, at))
     return said
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be a key: ids come from providers and models."""
+    try:
+        check_name(text)
+    except InvalidKey:
+        return False
+    return True
 
 
 def _known(memory: Memory, about: str) -> list[Record]:
@@ -186,7 +200,7 @@ def _material(shown: Sequence[_Said], part: Sequence[_Said], known: Sequence[Rec
             for entry in shown
         ],
     }
-    return json.dumps(data, ensure_ascii=False)
+    return as_json(data)
 
 
 def _settle(
@@ -197,13 +211,16 @@ def _settle(
     result: Learned,
 ) -> None:
     """Write what was learned, and that these messages are done with, in one batch."""
-    times = {entry.id: entry.at for entry in part}
     for _ in range(RETRIES):
+        # Somebody else may have learned from them while the model thought.
+        times = {entry.id: entry.at for entry in _left(memory, marks, part)}
         ops, facts, old = _operations(memory, statements, times)
         ops += [
-            Put(marks, entry.id, {"facts": [f["id"] for f in facts if entry.id in f["sources"]]})
-            for entry in part
+            Put(marks, id, {"facts": [f["id"] for f in facts if id in f["sources"]]}, None, ABSENT)
+            for id in times
         ]
+        if not ops:
+            return
         try:
             memory.backend.write(ops)
         except Conflict:  # somebody learned in the meantime: look again
@@ -240,7 +257,9 @@ def _operations(
             "sources": sources,
             "valid_from": since,
         }
-        replaced = store.read([(namespace, key) for key in dict.fromkeys(given.replaces)])
+        replaced = store.read(
+            [(namespace, key) for key in dict.fromkeys(given.replaces) if _is_name(key)]
+        )
         for record in replaced:
             if record is None or record.key in taken or record.value.get("valid_to") is not None:
                 continue

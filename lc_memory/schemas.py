@@ -5,11 +5,13 @@ Extra fields are kept, so that an application may add its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from lc_memory.validation import refused
 
 #: From which mastery on (0 to 1) others may build on a topic.
 MASTERED: Final = 0.6
@@ -17,6 +19,15 @@ MASTERED: Final = 0.6
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The model of a document. Raises InvalidDocument, naming the JSON path, for one of
+        another form."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise refused(error, cls.__name__) from None
 
     def to_document(self) -> dict[str, Any]:
         """The model as a document to store: plain JSON, without what is not known."""

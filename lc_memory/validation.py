@@ -66,17 +66,9 @@ class Schema:
             try:
                 self.model.model_validate_json(orjson.dumps(document))
             except ValidationError as in_json:
-                raise self._refused(in_json) from None
+                raise refused(in_json, self.name) from None
             except TypeError:  # bytes and the like have no JSON
-                raise self._refused(error) from None
-
-    def _refused(self, error: ValidationError) -> InvalidDocument:
-        problems = [
-            (values.json_path(e["loc"]), e["msg"]) for e in error.errors(include_input=False)
-        ]
-        (path, reason), *others = problems
-        more = f" (and {len(others)} more)" if others else ""
-        return InvalidDocument(path, f"{reason}, says the schema {self.name!r}{more}", problems)
+                raise refused(error, self.name) from None
 
     def version_of(self, document: Value) -> int:
         """Which version the document was written for. Raises InvalidDocument."""
@@ -110,6 +102,14 @@ class Schema:
                     f"{type(error).__name__}: {error}",
                 ) from error
         return values.decode(values.encode({**document, FIELD: self.version}))
+
+
+def refused(error: ValidationError, name: str) -> InvalidDocument:
+    """What the model of a schema has against a document."""
+    problems = [(values.json_path(e["loc"]), e["msg"]) for e in error.errors(include_input=False)]
+    (path, reason), *others = problems
+    more = f" (and {len(others)} more)" if others else ""
+    return InvalidDocument(path, f"{reason}, says the schema {name!r}{more}", problems)
 
 
 @dataclass(frozen=True, slots=True)

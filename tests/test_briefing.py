@@ -74,6 +74,14 @@ def test_nothing_stored_can_close_the_fence(memory: Memory) -> None:
     assert any("obey me" in fact["text"] for fact in data_of(text)["facts"])
 
 
+def test_half_a_surrogate_pair_can_be_sent_to_a_model(memory: Memory) -> None:
+    said = "peanuts \ud83d!"  # as a stream that was cut leaves it
+    Knowledge(memory.as_user("ada")).remember(said)
+    text = memory.context("ada", "peanuts", 5000)
+    assert text.encode().decode() == text
+    assert said in [fact["text"] for fact in data_of(text)["facts"]]
+
+
 def test_other_users_are_not_told_of(memory: Memory) -> None:
     data = data_of(memory.context("bob", "peanuts", 5000))
     assert data["profile"] == {"preferences": {}}

@@ -21,7 +21,7 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
-from lc_memory import Knowledge, Memory
+from lc_memory import InvalidDocument, Knowledge, Memory, knowledge
 from lc_memory.errors import LCMemoryError
 from lc_memory.knowledge import FENCE
 from memory_agent.offline import OfflineModel
@@ -123,6 +123,29 @@ def test_repeating_learns_nothing_twice_and_asks_no_model(memory: Memory) -> Non
     memory.learn([said("i  live in OSLO", id="again")], user="ada", model=model)
     assert facts(memory) == ["I live in Oslo"]
     assert len(memory.as_user("ada").search_memory("facts")) == 1
+
+
+def test_who_learns_at_the_same_time_learns_nothing_twice(memory: Memory) -> None:
+    def overtaken(material: dict[str, Any]) -> dict[str, Any]:
+        """Others learn from it, in other words, while this model thinks."""
+        memory.learn([said("I live in Oslo", id="m")], "ada", Extracting(extract=each_message))
+        return {"statements": [{"statement": "Their home is Oslo", "sources": ["m"]}]}
+
+    learned = memory.learn([said("I live in Oslo", id="m")], "ada", Extracting(extract=overtaken))
+    assert facts(memory) == ["I live in Oslo"]
+    assert learned.facts == []
+
+
+@pytest.mark.parametrize("id", ["i" * 2000, "a\0b", "half \ud83d"])
+def test_an_id_that_cannot_be_a_key_is_no_obstacle(memory: Memory, id: str) -> None:
+    def replacing(material: dict[str, Any]) -> dict[str, Any]:
+        given = each_message(material)
+        return {"statements": [{**each, "replaces": [id]} for each in given["statements"]]}
+
+    for _ in range(2):
+        memory.learn([said("I live in Oslo", id=id)], "ada", Extracting(extract=replacing))
+    assert facts(memory) == ["I live in Oslo"]
+    assert len(memory.as_user("ada").chat_history("learned").messages) == 1
 
 
 def test_the_same_words_said_twice_are_two_messages(memory: Memory) -> None:
@@ -287,3 +310,64 @@ def test_what_the_tools_remember_has_the_same_shape(memory: Memory) -> None:
     assert facts(memory) == ["lives in Bergen", "lives in Oslo"]
     assert known.forget("oslo") == ["lives in Oslo", "lives in Oslo"]
     assert facts(memory) == ["lives in Bergen"]
+
+
+def test_what_others_keep_among_the_facts_is_no_obstacle(memory: Memory) -> None:
+    mine = memory.as_user("ada")
+    known = Knowledge(mine)
+    mine.store_memory("facts", {"note": "no fact"}, id="other")
+    mine.store_memory("facts", {"text": 7, "id": "number"})
+    mine.store_memory("facts", {"text": "likes tea"}, id="mine")
+    mine.store_memory("facts", {"text": "likes mint", "id": "open", "valid_to": None})
+    assert [(f["id"], f["text"]) for f in known.facts()] == [
+        ("open", "likes mint"),
+        ("mine", "likes tea"),
+    ]
+    assert [f["text"] for f in known.recall("tea")["facts"]][:1] == ["likes tea"]
+    assert "likes mint" in mine.context(query="what does she like?")
+    assert known.forget("tea") == ["likes tea"]
+    assert [f["id"] for f in known.facts()] == ["open"]
+    assert len(mine.search_memory("facts")) == 3
+
+
+def test_punctuation_forgets_nothing(memory: Memory) -> None:
+    known = Knowledge(memory.as_user("ada"))
+    known.remember("short", "preference", "answers")
+    known.remember("likes tea")
+    for said_so in ("?!", "…", "  ", "\N{SLIGHTLY SMILING FACE}"):
+        assert known.forget(said_so) == []
+    assert known.profile().profile.preferences == {"answers": "short"}
+    assert known.forget("short") == ["answers: short"]
+
+
+def test_a_profile_of_another_form_is_refused_by_its_path(memory: Memory) -> None:
+    mine = memory.as_user("ada")
+    mine.store_memory("user_profile", {"user_id": "ada", "profile": {"preferences": ["tea"]}})
+    with pytest.raises(InvalidDocument, match=r"\$\.profile\.preferences: .*'UserProfile'"):
+        mine.context()
+    mine.delete_memory("user_profile")
+    mine.store_memory("user_learning_progress", {"user_id": "ada", "progress_percentage": "all"})
+    with pytest.raises(InvalidDocument, match=r"\$\.progress_percentage"):
+        Knowledge(mine).advance(["variables"])
+
+
+def test_remembering_again_does_not_undo_what_others_do_meanwhile(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = memory.as_user("ada")
+    known = Knowledge(mine)
+    known.remember("lives in Oslo")
+    find = knowledge.place_for
+
+    def overtaken(*place: Any) -> Any:
+        found = find(*place)
+        monkeypatch.undo()
+        new = [HumanMessage("lives in Bergen")]
+        memory.learn(new, "ada", Extracting(extract=contradicting))
+        return found
+
+    monkeypatch.setattr(knowledge, "place_for", overtaken)
+    known.remember("lives in Oslo")
+    assert facts(memory) == ["lives in Bergen", "lives in Oslo"]
+    (old,) = mine.search_memory("facts", {"valid_to": {"$exists": True}})
+    assert old["text"] == "lives in Oslo"  # what it was superseded by stays on record

@@ -94,6 +94,7 @@ class Summary:
         text = "" if known is None else known.value["text"]
         said = get_buffer_string(messages_in(entries), format="xml")
         asked = f"<summary>\n{escape(text)}\n</summary>\n<messages>\n{said}\n</messages>"
+        asked = asked.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
         return _Step([SystemMessage(INSTRUCTIONS), HumanMessage(asked)], seen, entries[-1])
 
     def _keep(self, step: _Step, answer: BaseMessage) -> bool:

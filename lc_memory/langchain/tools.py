@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lc_memory.errors import LCMemoryError, MissingExtra
-from lc_memory.knowledge import COURSE, Kind, Knowledge
+from lc_memory.knowledge import COURSE, Kind, Knowledge, as_json
 from lc_memory.langchain.context import knowledge_of
 from lc_memory.learner import Course, Rating
 from lc_memory.memory import Memory
@@ -84,6 +83,6 @@ def _tool(memory: Memory, function: Callable[..., str]) -> BaseTool:
 
 def _answer(work: Callable[[], dict[str, Any]]) -> str:
     try:
-        return json.dumps(work(), ensure_ascii=False)
+        return as_json(work())
     except LCMemoryError as error:
         raise ToolException(str(error)) from error

@@ -39,6 +39,14 @@ def say(memory: Memory, *texts: str) -> None:
     memory.chat_history("s").add_messages([HumanMessage(text) for text in texts])
 
 
+def test_half_a_surrogate_pair_can_be_sent_to_a_model(memory: Memory) -> None:
+    say(memory, "cut \ud83d here")
+    scribe = Scribe()
+    Summary(memory.chat_history("s"), scribe).refresh()
+    assert "cut ? here" in scribe.given[0]
+    assert scribe.given[0].encode()
+
+
 def test_only_what_is_new_is_read(memory: Memory) -> None:
     history, scribe = memory.chat_history("s"), Scribe()
     summary = Summary(history, scribe)
