@@ -9,7 +9,7 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
 from lc_memory.aio import AsyncStore
-from lc_memory.errors import InvalidKey
+from lc_memory.errors import InvalidKey, InvalidValue
 from lc_memory.langchain.window import TokenCounter, window
 from lc_memory.log import Log
 from lc_memory.openai_items import Item, items_of
@@ -17,6 +17,9 @@ from lc_memory.records import Namespace, Query, Record, check_name
 from lc_memory.store import Store
 
 _READ: Final = 64
+
+#: Types of messages that are known to be built again from their data.
+_KNOWN: Final[set[str]] = set()
 
 
 class ChatHistory(BaseChatMessageHistory):
@@ -89,7 +92,10 @@ class ChatHistory(BaseChatMessageHistory):
         return items_of(self.latest(limit))
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Add all messages, next to one another, in one transaction."""
+        """Add all messages, next to one another, in one transaction.
+
+        Raises InvalidValue, adding none, for one of a type that LangChain could not read again.
+        """
         self.log.append(map(_entry, messages))
 
     def clear(self) -> None:
@@ -141,7 +147,14 @@ class ChatHistory(BaseChatMessageHistory):
 
 
 def _entry(message: BaseMessage) -> dict[str, Any]:
-    return message_to_dict(message)
+    entry = message_to_dict(message)
+    if message.type not in _KNOWN:
+        try:
+            messages_from_dict([entry])
+        except ValueError as error:
+            raise InvalidValue("$.type", f"{error}: it could be stored, but not read") from None
+        _KNOWN.add(message.type)
+    return entry
 
 
 def messages_in(records: Sequence[Record]) -> list[BaseMessage]:

@@ -60,6 +60,16 @@ MESSAGES: list[BaseMessage] = [
 ]
 
 
+async def test_a_message_that_could_not_be_read_again_is_refused(memory: Memory) -> None:
+    history = memory.chat_history("s")
+    strange = BaseMessage(content="x", type="strange")
+    with pytest.raises(InvalidValue, match=r"\$\.type: .*strange"):
+        history.add_messages([HumanMessage("hi"), strange])
+    with pytest.raises(InvalidValue, match="strange"):
+        await history.aadd_messages([strange])
+    assert history.messages == []
+
+
 def test_every_message_comes_back_equal(memory: Memory) -> None:
     history = memory.chat_history("s1")
     history.add_messages(MESSAGES)
