@@ -82,7 +82,7 @@ class LLMCache(BaseCache):
             entry = {"prompt": prompt, "llm_string": llm_string, "answer": _entries(answer)}
             if _generations(values.decode(values.encode(entry))) == list(answer):
                 return Put(self._namespace, key, entry, self._store.expiry(self._ttl))
-        except InvalidValue:
+        except ValueError:  # InvalidValue is one, and so is what LangChain cannot build again
             pass
         return Delete(self._namespace, key)  # the one before is not the answer any more
 

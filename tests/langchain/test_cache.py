@@ -10,7 +10,7 @@ import pytest
 from langchain_core.caches import BaseCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import (
     ChatGeneration,
     ChatGenerationChunk,
@@ -88,6 +88,7 @@ class OwnMessage(AIMessage):
         ChatGeneration(message=OwnMessage("x")),
         Generation(text="x", generation_info={"score": float("nan")}),
         OwnGeneration(text="x"),
+        ChatGeneration(message=BaseMessage(content="x", type="strange")),
     ],
 )
 async def test_what_would_not_come_back_equal_is_not_cached(memory: Memory, bad: Any) -> None:
