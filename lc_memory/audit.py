@@ -170,7 +170,8 @@ class Trail:
 
 class Audit:
     """``memory.audit``: reads and keeps the log. Needs the right ``admin`` on everything, where
-    access control is on. Raises AccessDenied."""
+    access control is on. Raises AccessDenied. Who reads the log is on record too, before the
+    answer is given."""
 
     def __init__(self, stack: Stack, principal: str | None) -> None:
         stack.require(principal, "admin", ())
@@ -190,11 +191,13 @@ class Audit:
         """The entries, oldest first; with a ``limit`` the latest so many.
 
         ``action`` is ``put``, ``append``, ``touch``, ``restore``, ``delete``, ``clear``, ``read``,
-        ``find``, ``count``, ``batch`` (of several kinds), ``denied``, ``backup``, ``export`` …
+        ``find``, ``count``, ``batch`` (of several kinds), ``denied``, ``audit`` (of reading the
+        log), ``backup``, ``export`` …
         """
         order = Order("created_at", descending=limit is not None)
         query = Query(_ENTRIES, _filter(user, action, since, until), order, limit)
         found = [_entry(record.value) for record in self._store.records(query)]
+        self._stack.remark(self._principal, "audit", AUDIT, detail=f"{len(found)} read")
         return found[::-1] if limit is not None else found
 
     def export(

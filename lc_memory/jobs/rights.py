@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from lc_memory.errors import BackupError, InvalidInput, LCMemoryError
 from lc_memory.jobs.admission import Admission
 from lc_memory.jobs.backup_file import Backup
-from lc_memory.jobs.parts import AUDIT
 from lc_memory.layers.stack import Stack
 from lc_memory.records import Namespace, Record
 
@@ -43,13 +42,9 @@ class Rights:
             self._stack.tell(self._principal, action, scope, detail=detail, outcome=outcome)
 
     def remark(self, action: str, scope: Namespace, outcome: str = "done") -> None:
-        """Add to the audit log what changed nothing; unless the memory is encrypted and its log
-        is empty: an entry under its own keys would keep it from taking the backup of another."""
-        stack = self._stack
-        if stack is not None and (
-            stack.keyring is None or stack.store.namespaces(AUDIT, limit=1, expired=True)
-        ):
-            self.tell(action, scope, outcome=outcome)
+        """Add to the audit log what changed nothing."""
+        if self._stack is not None:
+            self._stack.remark(self._principal, action, scope, outcome=outcome)
 
     @contextmanager
     def told(self, action: str, scope: Namespace, *, begun: bool = True) -> Iterator[list[str]]:

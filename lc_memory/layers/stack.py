@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.errors import Unsupported, WrongKey
+from lc_memory.jobs.parts import AUDIT
 from lc_memory.layers.base import Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
 from lc_memory.records import Namespace
@@ -175,6 +176,20 @@ class Stack:
         if self.trail is not None:
             items = [(action, namespace, key, None)]
             self.trail.record(principal, action, items, outcome, detail)
+
+    def remark(
+        self,
+        principal: str | None,
+        action: str,
+        namespace: Namespace = (),
+        *,
+        outcome: str = "done",
+        detail: str | None = None,
+    ) -> None:
+        """:meth:`tell` of what changed nothing; unless the memory is encrypted and its log is
+        empty: an entry under its own keys would keep it from taking the backup of another."""
+        if self.keyring is None or self.store.namespaces(AUDIT, limit=1, expired=True):
+            self.tell(principal, action, namespace, outcome=outcome, detail=detail)
 
     def reload(self, scope: Namespace = ()) -> None:
         """Take up what the store says of itself now: something was restored under the scope."""

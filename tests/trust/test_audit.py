@@ -80,9 +80,9 @@ def test_entries_are_found_by_user_time_and_action(audited: Memory) -> None:
     log = audited.audit
     assert [e.principal for e in log.entries(action="put")] == ["alice", "bob"]
     assert [e.action for e in log.entries(user="bob")] == ["put", "find"]
-    assert [e.principal for e in log.entries(limit=1)] == ["bob"]
+    assert [e.principal for e in log.entries(limit=3)] == ["bob", None, None]  # who read it too
     soon = datetime.now(UTC) + timedelta(minutes=1)
-    assert len(log.entries(until=soon)) == 4
+    assert len(log.entries(until=soon)) == 4 + 3
     assert log.entries(since=soon) == []
     with pytest.raises(InvalidQuery):
         log.entries(since=datetime(2026, 1, 1))
@@ -175,14 +175,23 @@ def test_old_entries_go_and_the_rest_can_be_verified(audited: Memory) -> None:
         audited.store_memory("notes", {"id": str(i)})
     cut = audited.audit.entries()[1].time
     assert audited.audit.prune(cut) == 1
-    assert [e.action for e in audited.audit.entries()] == ["put", "put", "prune"]
+    assert [e.action for e in audited.audit.entries()] == ["put", "put", "audit", "prune"]
     assert audited.audit.verify()
     audited.store_memory("notes", {"id": "more"})
-    assert audited.audit.verify().entries == 4
+    assert audited.audit.verify().entries == 6
     raw = audited._layers.store
     first = next(iter(raw.records(Query(ENTRIES))))
     raw.write([Delete(*first.id)])
     assert not audited.audit.verify()
+
+
+def test_who_reads_the_log_is_on_record(memory_url: str) -> None:
+    """Who watches whom is no secret from the next one who looks."""
+    with Memory(memory_url, audit=True, access_control=True, admins=["root", "eve"]) as memory:
+        memory.as_user("alice").store_memory("notes", {"id": "1"})
+        memory.acting_as("eve").audit.entries(user="alice")
+        (looked,) = memory.acting_as("root").audit.entries(action="audit")
+        assert (looked.principal, looked.outcome, looked.detail) == ("eve", "done", "1 read")
 
 
 # -- with access control -------------------------------------------------------------------------
