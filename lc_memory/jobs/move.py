@@ -63,8 +63,8 @@ class Estimate:
 class Move:
     """A move of everything under the prefix. Use it in a ``with`` block, or close it.
 
-    ``phase`` is ``"new"``, ``"copying"``, ``"following"``, ``"finished"``, or ``"rolling back"``
-    where a rollback that takes changes back was interrupted.
+    ``phase`` is ``"new"``, ``"copying"``, ``"following"``, ``"finished"``, or where a rollback was
+    interrupted, ``"rolling back"`` (it takes changes back) or ``"emptying"`` (the target).
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Move:
         )
         if state["phase"] == "finished":
             raise MigrationError("the move is finished: confirm() it, or rollback()")
-        if state["phase"] == "rolling back":
+        if state["phase"] in ("rolling back", "emptying"):
             raise MigrationError("the move is being rolled back: call rollback() again")
         total = self.source.count(Query(self.prefix, expired=True))
         copy_pages(
@@ -141,7 +141,7 @@ class Move:
         """
         state = self._state("following", "finished")
         if state["phase"] == "finished":
-            for record in self._written_since(state["finished"], self.target, self.source):
+            for record in self._changed_since(state["finished"], self.target, self.source):
                 raise MigrationError(
                     f"the target was written since it was finished ({'/'.join(record.namespace)}), "
                     "and finishing again would undo that: confirm() the move, or rollback()"
@@ -179,10 +179,10 @@ class Move:
         writers for it; if it is interrupted, call it again before they go on. Raises
         MigrationError, changing nothing, if the source was written since.
         """
-        state = self._state("copying", "following", "finished", "rolling back")
+        state = self._state("copying", "following", "finished", "rolling back", "emptying")
         changes = 0
         if state["phase"] in ("finished", "rolling back") and take_back:
-            for record in self._written_since(
+            for record in self._changed_since(
                 state["finished"], self.source, self.target, state["phase"] == "rolling back"
             ):
                 raise MigrationError(
@@ -193,6 +193,7 @@ class Move:
             self._save(state | {"phase": "rolling back"})
             self._into.tell("move", self.prefix, "taking back")
             changes = self._align(self.target, self.source)
+        self._save(state | {"phase": "emptying"})  # from now on the target tells nothing
         kept = [record for record in staying(self.target, STAYS_BEHIND) if record.id != MARKER]
         self.target.restore(lambda: [] if self.prefix else kept, [self.prefix])
         self.target.delete(*MARKER)
@@ -235,6 +236,19 @@ class Move:
 
     def _save(self, state: Value) -> None:
         self.target.put(*MARKER, state)
+
+    def _changed_since(
+        self, when: datetime, store: Store, other: Store, came_back: bool = False
+    ) -> Iterator[Record]:
+        """What was written to a store, or deleted from it, after a moment at which the other was
+        the same."""
+        yield from self._written_since(when, store, other, came_back)
+        now = store.now()
+        left, right = (belonging(each, self.prefix, _moves) for each in (store, other))
+        for mine, theirs in joined(left, right):
+            # What has expired may have been swept, which is no deletion.
+            if mine is None and theirs and theirs.updated_at <= when and theirs.lives_at(now):
+                yield theirs
 
     def _written_since(
         self, when: datetime, store: Store, other: Store, came_back: bool = False

@@ -16,6 +16,7 @@ from lc_memory.jobs.migrate import MARKER, PAGE
 from lc_memory.jobs.move import Move
 from lc_memory.store import Store
 from lc_memory.stores.memory import MemoryStore
+from lc_memory.testing import FakeClock
 from tests.jobs.test_migrate import everything, fill
 
 
@@ -242,6 +243,52 @@ def test_a_rollback_that_dies_is_done_again() -> None:
             if target.left < 10**8:
                 break
     assert died == place >= 3
+
+
+def test_a_users_rollback_that_dies_with_the_target_empty_is_done_again() -> None:
+    """What the target lacks then is no deletion to take back."""
+    mine = ("users", "ada", "x")
+    for taking in (True, False):
+        for place in range(20):
+            with MemoryStore() as source, Mortal() as target:
+                source.write([Put(mine, f"{i}", {"n": i}) for i in range(30)])
+                move = Move(source, target, ("users", "ada"))
+                move.run()
+                move.finish()
+                target.left = place
+                with contextlib.suppress(KeyboardInterrupt):
+                    move.rollback(take_back=taking)
+                    break
+                target.left = 10**9
+                move.rollback()
+                assert source.count() == 30
+                assert moved(target) == []
+        assert place >= 3
+
+
+def test_what_was_deleted_since_is_noticed() -> None:
+    """Of what was swept nobody has to be told."""
+    for loser in ("source", "target"):
+        clock = FakeClock()
+        with MemoryStore(clock=clock) as source, MemoryStore(clock=clock) as target:
+            source.write([Put(("x",), f"{i}", {"n": i}) for i in range(3)])
+            source.put(("x",), "brief", {}, expires_at=source.expiry(1))
+            clock.forward(1)
+            move = Move(source, target)
+            move.run()
+            move.finish()
+            clock.forward(120)
+            store = source if loser == "source" else target
+            assert store.sweep() == 1
+            if loser == "target":
+                assert move.finish().records == 4
+            store.delete(("x",), "1")
+            with pytest.raises(MigrationError, match=r"written .*\(x\)"):
+                move.rollback() if loser == "source" else move.finish()
+            assert store.get(("x",), "1") is None
+            assert move.rollback(take_back=loser == "target") == (loser == "target")
+            assert source.get(("x",), "1") is None
+            assert source.count() == 2
 
 
 def test_finishing_again_does_not_undo_what_was_written_since() -> None:
