@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from lc_memory import __version__
 from lc_memory.errors import (
     Conflict,
+    CorruptStore,
     InvalidInput,
     LCMemoryError,
     MissingExtra,
     NewerFormat,
     StoreClosed,
+    newer,
 )
 from lc_memory.jobs.retention import Keep
 from lc_memory.records import ABSENT, Namespace, Record, Value
@@ -30,6 +33,9 @@ _log = logging.getLogger("lc_memory.backups")
 
 #: Where the schedule, the lock and the results lie.
 PLACE: Final[Namespace] = ("lc_memory", "backups")
+
+#: The form in which the schedule is stored.
+VERSION: Final = 1
 
 #: How long a lock holds without being renewed: after that, its process counts as gone.
 LEASE: Final = timedelta(minutes=10)
@@ -92,16 +98,23 @@ class Schedule:
         return due
 
     def stored(self) -> Value:
-        return asdict(self)
+        return {**asdict(self), "version": VERSION, "library": __version__}
 
     @classmethod
     def read(cls, record: Record) -> Schedule:
-        try:
-            return cls(**{**record.value, "keep": Keep(**record.value["keep"])})
-        except TypeError as error:  # it says more than this version knows
+        """The schedule of a record. Raises NewerFormat, CorruptStore."""
+        value = dict(record.value)
+        version, library = value.pop("version", 1), value.pop("library", None)
+        if version != VERSION:
             raise NewerFormat(
-                "the schedule of backups was stored by a newer version of lc_memory; upgrade "
-                "(pip install -U lc-memory), or schedule them anew"
+                newer("the schedule of backups", library, version, VERSION)
+                + ", or schedule them anew"
+            )
+        try:
+            return cls(**{**value, "keep": Keep(**value["keep"])})
+        except (KeyError, TypeError) as error:
+            raise CorruptStore(
+                f"the schedule of backups is none ({error}); schedule them anew"
             ) from error
 
 

@@ -16,9 +16,11 @@ from lc_memory import (
     BackupError,
     BackupKeyError,
     Conflict,
+    CorruptStore,
     DrillFailed,
     InvalidInput,
     Memory,
+    NewerFormat,
     StoreFull,
     Unsupported,
 )
@@ -124,6 +126,21 @@ def test_a_clock_that_is_set_back_or_forth_stops_nothing(
         memory._layers.store.put(PLACE, "lock", {"until": clock() + timedelta(days=9)})
         clock.forward(25 * HOUR)
         assert memory.backups.run_due()
+
+
+def test_a_schedule_of_a_newer_release_is_refused_with_what_to_install(
+    memory: Memory, tmp_path: Path
+) -> None:
+    plan = planned(memory, tmp_path)
+    store = memory._layers.store
+    store.update(PLACE, "schedule", {"version": 2, "library": "0.9.0", "moon": "full"})
+    with pytest.raises(NewerFormat, match=r'lc_memory 0\.9\.0 .*"lc-memory>=0\.9\.0"'):
+        memory.backups.run_due()
+    store.update(PLACE, "schedule", {"version": 1})
+    with pytest.raises(CorruptStore, match="moon.*schedule them anew"):
+        memory.backups.next_due()
+    planned(memory, tmp_path)
+    assert memory.backups.scheduled() == plan
 
 
 def test_cron_means_what_cron_means() -> None:
