@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from lc_memory import InvalidInput, Knowledge, Memory
+from lc_memory import InvalidInput, Knowledge, LCMemoryError, Memory
 from memory_agent.agent import MemoryAgent
 from memory_agent.web import serve
 from tests.browser import browser as browser
@@ -323,6 +323,19 @@ def test_it_is_served_to_this_machine_only(server: Server) -> None:
         taken.listen()
         with pytest.raises(InvalidInput, match="name another"):
             serve("memory://", port=taken.getsockname()[1])
+
+
+def test_a_server_that_does_not_start_names_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no style today"})
+
+    monkeypatch.setattr("memory_agent.web.app.build", lambda tutor: broken)
+    told: list[str] = []
+    with pytest.raises(LCMemoryError, match="did not start"):
+        serve("memory://", port=0, ready=told.append)
+    assert told == []
 
 
 def test_who_is_refused_is_told_and_asked_for_a_name(page: Page, server: Server, url: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from lc_memory.errors import InvalidInput, MissingExtra
+from lc_memory.errors import InvalidInput, LCMemoryError, MissingExtra
 from memory_agent.agent import MemoryAgent
 
 DEFAULT_PORT: Final = 8080
@@ -28,10 +28,11 @@ def serve(
     """Serve the chatbot over the memory of a URL until it is stopped (Ctrl-C).
 
     ``url``: as for :class:`~lc_memory.Memory`. ``port`` 0 takes a free one. ``ready`` is told the
-    page's address. Other options are :class:`~memory_agent.agent.MemoryAgent`'s; ``recall`` is on
-    unless they say otherwise. There are no
-    passwords, so only this machine is served: raises InvalidInput for a host that is not its
-    loopback, or a port that is taken; MissingExtra without the extra ``web``.
+    page's address once it is served. Other options are
+    :class:`~memory_agent.agent.MemoryAgent`'s; ``recall`` is on unless they say otherwise. There
+    are no passwords, so only this machine is served: raises InvalidInput for a host that is not its
+    loopback, or a port that is taken; MissingExtra without the extra ``web``; LCMemoryError if
+    it did not start.
     """
     try:
         import uvicorn
@@ -49,9 +50,21 @@ def serve(
             LocalOnly(build(tutor)), log_level="warning", timeout_graceful_shutdown=2
         )
         where = f"[{host}]" if ":" in host else host
-        if ready is not None:
-            ready(f"http://{where}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started and ready is not None:
+                    ready(f"http://{where}:{listening.getsockname()[1]}")
+
+        server = Server(config)
+        try:
+            server.run(sockets=[listening])
+        except SystemExit:
+            if server.started:
+                raise
+        if not server.started:
+            raise LCMemoryError("the chatbot did not start; why, is in the log above")
 
 
 def str_of(url: str | sa.URL) -> str:
