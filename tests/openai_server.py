@@ -54,9 +54,11 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The connection breaks: before the answer, or after `text` and in the middle of it."""
+    """The connection breaks: before the answer, or after `text` and in the middle of it. When it
+    is `clean`, a stream ends as if it were whole, but does not say how."""
 
     text: str = ""
+    clean: bool = False
 
 
 Step = Say | Call | Sequence[Call] | Fail | Drop
@@ -141,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(Fail(400, "the script has no step left"))
         else:
             whole, events = ROUTES[self.path]
-            reply, broken = Reply.of(step, body, self.server.owner), isinstance(step, Drop)
+            reply = Reply.of(step, body, self.server.owner)
+            broken = isinstance(step, Drop) and not step.clean
             if body.get("stream"):
                 self._stream(events(reply), broken, getattr(step, "hold", None))
             else:

@@ -18,6 +18,7 @@ from lc_memory.langchain.middleware import MemoryMiddleware
 from lc_memory.learner import Course
 from lc_memory.registry import url_of
 from memory_agent.models import default_model
+from memory_agent.whole import WholeAnswers
 
 INSTRUCTIONS = """\
 You are a patient programming tutor who remembers the learner across conversations.
@@ -159,7 +160,10 @@ class MemoryAgent(Memory):
             self._graph = create_agent(
                 self.model,
                 system_prompt=INSTRUCTIONS,
-                middleware=[MemoryMiddleware(self, per_user=False, course=self.course)],
+                middleware=[
+                    MemoryMiddleware(self, per_user=False, course=self.course),
+                    WholeAnswers(),
+                ],
                 store=self.store(),
             )
         return self._graph
@@ -171,14 +175,17 @@ class _Turn:
     modes: ClassVar = ["messages", "values"]
 
     def __init__(self, past: Sequence[BaseMessage], text: str) -> None:
-        self._before = len(past)
-        self.input = {"messages": [*past, HumanMessage(text, id=str(uuid.uuid4()))]}
+        self._said = HumanMessage(text, id=str(uuid.uuid4()))
+        self.input = {"messages": [*past, self._said]}
         self.messages: list[BaseMessage] = []
 
     def pieces(self, mode: str, part: Any) -> Iterator[str]:
         """The text to show of one part of the stream."""
         if mode == "values":
-            self.messages = part["messages"][self._before :]
+            # Not counted: LangGraph makes one of messages that have the same id.
+            messages = part["messages"]
+            ids = [message.id for message in messages]
+            self.messages = messages[ids.index(self._said.id) :]
             return
         message, _ = part
         if isinstance(message, AIMessageChunk) and message.text:

@@ -198,7 +198,7 @@ def export(agent: MemoryAgent, path: Path) -> int:
     known = {"user": agent.user, **agent.knowledge.snapshot(None), "conversations": conversations}
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as file:
-        json.dump(known, file, ensure_ascii=True, indent=2)
+        json.dump(known, file, ensure_ascii=True, indent=2, default=str)  # times and bytes too
     return len(conversations)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import openai
@@ -24,7 +25,7 @@ from lc_memory import Memory
 from memory_agent.agent import WINDOW, MemoryAgent
 from memory_agent.models import default_model, describe
 from memory_agent.offline import OfflineModel
-from memory_agent.terminal import HELP, Chat
+from memory_agent.terminal import HELP, Chat, export
 from tests.openai_server import Call, Drop, Fail, OpenAIServer, Say, Step
 
 MAIN = Path(__file__).parents[2] / "agents" / "main.py"
@@ -151,14 +152,38 @@ def test_over_http_with_tools(url: str, monkeypatch: pytest.MonkeyPatch) -> None
         (Fail(429, "slow down"), openai.RateLimitError),
         (Drop(), openai.APIConnectionError),
         (Drop("half an ans"), Exception),
+        (Drop("half an ans", clean=True), ConnectionError),
     ],
-    ids=["401", "500", "429", "dropped", "dropped in the middle"],
+    ids=["401", "500", "429", "dropped", "dropped in the middle", "closed in the middle"],
 )
 def test_a_failing_model_leaves_no_half_turn(url: str, step: Step, error: type[Exception]) -> None:
     with OpenAIServer([step] * 5) as server, MemoryAgent(url=url, model=_model(server)) as agent:
         with pytest.raises(error):
             agent.chat("Hello", session_id="s")
         assert agent.chat_history("s").messages == []
+
+
+async def test_half_an_answer_is_none_for_async_callers_either(url: str) -> None:
+    with (
+        OpenAIServer([Drop("half an ans", clean=True), Say("All of it.")]) as server,
+        MemoryAgent(url=url, model=_model(server)) as agent,
+    ):
+        with pytest.raises(ConnectionError, match="cut off"):
+            await agent.achat("Hello", session_id="s")
+        assert await agent.achat("Hello", session_id="s") == "All of it."
+        assert len(agent.chat_history("s").messages) == 2
+
+
+def test_a_turn_is_kept_whole_behind_messages_of_the_same_id(url: str) -> None:
+    """Others may have stored a message twice."""
+    with (
+        OpenAIServer([Say("All of it.")]) as server,
+        MemoryAgent(url=url, model=_model(server)) as agent,
+    ):
+        history = agent.chat_history("s")
+        history.add_messages([HumanMessage("a", id="1"), HumanMessage("a", id="1")])
+        assert agent.chat("Hello", session_id="s") == "All of it."
+        assert [m.text for m in history.messages] == ["a", "a", "Hello", "All of it."]
 
 
 # -- the terminal ------------------------------------------------------------------------------
@@ -262,6 +287,15 @@ def test_sessions_export_and_models_at_a_terminal(tmp_path: Path) -> None:
     said = {id: messages[-2]["data"]["content"] for id, messages in talks.items()}
     assert said == {"first": "Who am I?", "second": "Explain classes"}
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_export_holds_what_json_has_no_form_for(tmp_path: Path) -> None:
+    with MemoryAgent(storage_type="memory") as agent:
+        at = datetime(2026, 3, 4, tzinfo=UTC)
+        said = HumanMessage("Hi", additional_kwargs={"timestamp": at, "sound": b"la"})
+        agent.chat_history("s").add_messages([said])
+        assert export(agent, tmp_path / "e.json") == 1
+    assert "2026-03-04 00:00" in (tmp_path / "e.json").read_text()
 
 
 def test_the_help_fits_a_screen() -> None:

@@ -137,7 +137,7 @@ def test_a_schedule_of_a_newer_release_is_refused_with_what_to_install(
     with pytest.raises(NewerFormat, match=r'lc_memory 0\.9\.0 .*"lc-memory>=0\.9\.0"'):
         memory.backups.run_due()
     store.update(PLACE, "schedule", {"version": 1})
-    with pytest.raises(CorruptStore, match="moon.*schedule them anew"):
+    with pytest.raises(CorruptStore, match=r"moon.*schedule them anew"):
         memory.backups.next_due()
     planned(memory, tmp_path)
     assert memory.backups.scheduled() == plan
