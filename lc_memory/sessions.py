@@ -27,6 +27,8 @@ def sessions(store: Store, scope: Namespace = ()) -> list[Session]:
     """The conversations under a scope that have messages, the latest first."""
     found = []
     for namespace in store.namespaces((*scope, "messages")):
+        if len(namespace) > len(scope) + 2:  # what is kept beside a session's messages
+            continue
         log = Log(store, namespace)
         first = store.find(Query(namespace, exact=True, limit=4)).records
         last = log.tail(1)

@@ -47,6 +47,16 @@ def test_half_a_surrogate_pair_can_be_sent_to_a_model(memory: Memory) -> None:
     assert scribe.given[0].encode()
 
 
+def test_a_summary_is_no_conversation(memory: Memory) -> None:
+    say(memory, "I'm Ada")
+    Summary(memory.chat_history("s"), Scribe()).refresh()
+    assert [session.id for session in memory.sessions()] == ["s"]
+    ada = memory.as_user("ada")
+    ada.chat_history("t").add_messages([HumanMessage("hi")])
+    Summary(ada.chat_history("t"), Scribe()).refresh()
+    assert [(s.id, s.messages) for s in ada.sessions()] == [("t", 1)]
+
+
 def test_only_what_is_new_is_read(memory: Memory) -> None:
     history, scribe = memory.chat_history("s"), Scribe()
     summary = Summary(history, scribe)
