@@ -1,4 +1,5 @@
-"""Stored text made safe to print: a terminal obeys what is in it, so control characters go."""
+"""Stored text made safe to print: a terminal obeys what is in it, so control characters go. And
+made whole: half of a surrogate pair, as a stream cut in an emoji leaves it, cannot be sent."""
 
 from __future__ import annotations
 
@@ -17,6 +18,11 @@ _IN_LINES: Final = {code: shown for code, shown in _SHOWN.items() if chr(code) n
 def printable(text: str) -> str:
     """The text with control characters as pictures (``␛``), all but line ends and tabs."""
     return text.translate(_IN_LINES)
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs joined where they meet, and replaced elsewhere."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def one_line(text: str, length: int = 200) -> str:

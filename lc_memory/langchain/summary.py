@@ -12,6 +12,7 @@ from langchain_core.messages.utils import get_buffer_string
 
 from lc_memory.errors import Conflict, InvalidQuery, InvalidValue
 from lc_memory.langchain.chat_history import ChatHistory, messages_in
+from lc_memory.printable import whole
 from lc_memory.records import ABSENT, Put, Record, Seen
 
 INSTRUCTIONS: Final = """\
@@ -94,8 +95,8 @@ class Summary:
         text = "" if known is None else known.value["text"]
         said = get_buffer_string(messages_in(entries), format="xml")
         asked = f"<summary>\n{escape(text)}\n</summary>\n<messages>\n{said}\n</messages>"
-        asked = asked.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
-        return _Step([SystemMessage(INSTRUCTIONS), HumanMessage(asked)], seen, entries[-1])
+        prompt: list[BaseMessage] = [SystemMessage(INSTRUCTIONS), HumanMessage(whole(asked))]
+        return _Step(prompt, seen, entries[-1])
 
     def _keep(self, step: _Step, answer: BaseMessage) -> bool:
         """Store an answer, unless another has refreshed or cleared in the meantime."""

@@ -308,6 +308,27 @@ def test_hostile_text_is_shown_as_text(page: Page, server: Server, url: str) -> 
     assert page.locator("img, b.x, a[href^='javascript']").count() == 0
 
 
+def test_half_a_surrogate_pair_does_not_break_the_page(
+    page: Page, server: Server, url: str
+) -> None:
+    """Models and cut streams leave them, and JSON for a browser cannot carry them."""
+    cut = "cut \ud83d here"
+    with Memory(url) as memory:
+        known = Knowledge(memory)
+        known.remember(cut, "name")
+        known.remember(cut, "preference", cut)
+        known.remember(cut)
+        known.advance([cut])
+        memory.chat_history("s").add_user_message(cut)
+        memory.chat_history("s").add_ai_message(f"{cut} and \ud83d\ude00")
+    open_page(page, server, "?session=s")
+    shown = "cut \ufffd here"
+    for part in (".entry .value", ".topic .what", ".session .title", ".msg.you"):
+        expect(page.locator(part).filter(has_text=shown).first).to_be_visible()
+    expect(page.locator(".msg.tutor")).to_have_text(f"{shown} and \N{GRINNING FACE}")
+    assert say(page, "Hi!")
+
+
 def test_it_is_served_to_this_machine_only(server: Server) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
         request = urllib.request.Request(server.address, headers=headers)

@@ -40,10 +40,11 @@ def say(memory: Memory, *texts: str) -> None:
 
 
 def test_half_a_surrogate_pair_can_be_sent_to_a_model(memory: Memory) -> None:
-    say(memory, "cut \ud83d here")
+    say(memory, "cut \ud83d here", "\ud83d\ude00")
     scribe = Scribe()
     Summary(memory.chat_history("s"), scribe).refresh()
-    assert "cut ? here" in scribe.given[0]
+    assert "cut \ufffd here" in scribe.given[0]
+    assert "\N{GRINNING FACE}" in scribe.given[0]
     assert scribe.given[0].encode()
 
 

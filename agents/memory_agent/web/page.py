@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from nicegui import ui
 
 from lc_memory.errors import LCMemoryError
+from lc_memory.printable import whole
 from memory_agent.agent import MemoryAgent
 from memory_agent.models import describe, failure, short_name
 from memory_agent.web.known import Known, known_to
@@ -221,7 +222,8 @@ class ChatPage:
             if self.log.is_deleted:
                 return
             with self.log:
-                ui.label(failure(self.tutor.model, error)).classes("failed").props('role="alert"')
+                why = whole(failure(self.tutor.model, error))
+                ui.label(why).classes("failed").props('role="alert"')
             shown.delete()
             self.input.value = self.input.value or text  # to say again
         if self.log.is_deleted:  # who asked has left; the turn is kept all the same
@@ -298,7 +300,7 @@ def _closer(title: str, drawer: Any) -> None:
 
 
 def _said(text: str) -> None:
-    ui.label(text).classes("msg you")
+    ui.label(whole(text)).classes("msg you")
 
 
 def _answer(html: str) -> Any:

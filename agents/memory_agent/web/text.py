@@ -7,6 +7,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from lc_memory.printable import whole
+
 
 @lru_cache(maxsize=1)
 def _markdown() -> Any:
@@ -18,5 +20,5 @@ def _markdown() -> Any:
 
 def as_html(text: str) -> str:
     """A text of a model or a user, safe to show: its tags are shown as text."""
-    html: str = _markdown().render(text)
+    html: str = _markdown().render(whole(text))
     return html.replace("<a href=", '<a rel="noopener noreferrer" target="_blank" href=')
