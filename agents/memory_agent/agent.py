@@ -18,7 +18,7 @@ from lc_memory.langchain.middleware import MemoryMiddleware
 from lc_memory.learner import Course
 from lc_memory.registry import url_of
 from memory_agent.models import default_model
-from memory_agent.whole import WholeAnswers
+from memory_agent.whole import WholeMessages
 
 INSTRUCTIONS = """\
 You are a patient programming tutor who remembers the learner across conversations.
@@ -162,7 +162,7 @@ class MemoryAgent(Memory):
                 system_prompt=INSTRUCTIONS,
                 middleware=[
                     MemoryMiddleware(self, per_user=False, course=self.course),
-                    WholeAnswers(),
+                    WholeMessages(),
                 ],
                 store=self.store(),
             )

@@ -174,6 +174,20 @@ async def test_half_an_answer_is_none_for_async_callers_either(url: str) -> None
         assert len(agent.chat_history("s").messages) == 2
 
 
+def test_half_a_surrogate_pair_does_not_end_a_conversation(url: str) -> None:
+    likes = Call("remember", {"content": "likes \ud83d", "kind": "preference"})
+    script: list[Step] = [Say("cut \ud83d"), likes, Say("Kept."), Say("Still here.")]
+    with (
+        OpenAIServer(script) as server,
+        MemoryAgent(url=url, model=_model(server)) as agent,
+    ):
+        for text, answer in (("Hi", "cut \ud83d"), ("I \ud83d", "Kept."), ("?", "Still here.")):
+            assert agent.chat(text, session_id="s") == answer
+        assert agent.chat_history("s").messages[1].text == "cut \ud83d"
+        sent = [m["content"] for m in server.requests[-1].body["messages"]]
+        assert {"cut \ufffd", "I \ufffd"} <= set(map(str, sent))
+
+
 def test_a_turn_is_kept_whole_behind_messages_of_the_same_id(url: str) -> None:
     """Others may have stored a message twice."""
     with (
