@@ -190,3 +190,11 @@ def document_key(id: object, place: str = "id") -> str:
     if isinstance(id, int) and not isinstance(id, bool):
         return f"#{id}"
     raise InvalidKey(f"{place}: {id!r} cannot name a document; use a string or a whole number")
+
+
+def document_id(key: str) -> str | int:
+    """The identity that a key stands for."""
+    if key.startswith("##") or not key.startswith("#"):
+        return key.removeprefix("#")
+    number = key.removeprefix("#")
+    return int(number) if number.lstrip("-").isdecimal() else key

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from lc_memory.documents import document_id
 from lc_memory.records import ABSENT, NEWEST, Namespace, Put, Query, Record, Value
 from lc_memory.store import Store
 
@@ -42,8 +43,8 @@ def believed(
 
 
 def fact_of(record: Record) -> Value:
-    """A fact as it is told of: with its ``id`` in any case."""
-    return {"id": record.key, **record.value}
+    """A fact as it is told of: with the ``id`` that it is kept under, whatever it says itself."""
+    return {**record.value, "id": document_id(record.key)}
 
 
 def holds(value: Value) -> bool:

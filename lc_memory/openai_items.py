@@ -35,7 +35,8 @@ def messages_of(items: Iterable[Mapping[str, Any]]) -> list[BaseMessage]:
     """OpenAI's items as LangChain's messages.
 
     What the assistant says, thinks and calls in one go is one ``AIMessage``; arguments that are
-    not a JSON object become one of its ``invalid_tool_calls``.
+    not a JSON object become one of its ``invalid_tool_calls``. Raises InvalidValue, naming the
+    item's place, for what is no item.
     """
     messages: list[BaseMessage] = []
     spoken: list[Block] = []
@@ -46,7 +47,7 @@ def messages_of(items: Iterable[Mapping[str, Any]]) -> list[BaseMessage]:
             messages.append(_ai_message(list(spoken)))
             spoken.clear()
 
-    for item in items:
+    def take(item: Mapping[str, Any]) -> None:
         kind = item.get("type", "message")
         if kind == "message" and item["role"] != "assistant":
             finish()
@@ -63,7 +64,14 @@ def messages_of(items: Iterable[Mapping[str, Any]]) -> list[BaseMessage]:
             # A second text is another message, unless calls are open: their results come next.
             if kind == "message" and "text" in kinds and kinds.isdisjoint(_CALLS):
                 finish()
-            spoken += _blocks(kind, item)
+            spoken.extend(_blocks(kind, item))
+
+    for place, item in enumerate(items):
+        try:
+            take(item)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"no item of OpenAI's ({type(error).__name__}: {error})"
+            raise InvalidValue(f"items[{place}]", reason) from error
     finish()
     return messages
 

@@ -324,6 +324,10 @@ def test_what_others_keep_among_the_facts_is_no_obstacle(memory: Memory) -> None
         ("mine", "likes tea"),
     ]
     assert [f["text"] for f in known.recall("tea")["facts"]][:1] == ["likes tea"]
+    mine.store_memory("facts", {"text": "likes rye", "id": ["?"]}, id=7)
+    assert known.facts(1) == [{"text": "likes rye", "id": 7}]
+    assert "likes rye" in mine.context(query="rye")
+    assert known.forget_fact(known.facts(1)[0]["id"])
     assert "likes mint" in mine.context(query="what does she like?")
     assert known.forget("tea") == ["likes tea"]
     assert [f["id"] for f in known.facts()] == ["open"]

@@ -307,6 +307,14 @@ def test_items_as_messages() -> None:
     assert [m.text for m in found[6:]] == ["cut \ud83d and nul \0 and 😀", "another message"]
 
 
+@pytest.mark.parametrize(
+    "bad", [{"type": "message"}, {"role": "user", "content": [1]}, {"role": 5, "content": {}}, "x"]
+)
+def test_what_is_no_item_is_refused_by_its_place(bad: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"items\[1\]: no item"):
+        messages_of([{"role": "user", "content": "Hi"}, bad])
+
+
 def test_items_come_back_equal_from_messages() -> None:
     assert items_of(messages_of(ITEMS)) == ITEMS
 

@@ -270,6 +270,14 @@ def test_an_export_is_readable(memory: Memory) -> None:
     assert len(links) == 3
 
 
+async def test_what_is_no_message_is_no_obstacle_to_an_export(memory: Memory) -> None:
+    alice = memory.as_user("alice")
+    strange: Any = {"role": "user", "content": [1, None, {"text": 5}, "peanuts"]}
+    await alice.session("s").add_items([strange])
+    ((told,),) = alice.export_user("alice")["items"].values()
+    assert (told["text"], told["message"]) == ("peanuts", strange)
+
+
 def test_a_hostile_export_is_still_json(memory: Memory, tmp_path: Path) -> None:
     text = 'half \ud83d, "quote", </script>, \0, end'
     memory.as_user("alice").store_memory("notes", {"id": "1", "text": text})
