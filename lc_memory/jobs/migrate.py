@@ -123,7 +123,7 @@ def begun(
         if marker.value["name"] != name:
             raise MigrationError(
                 f"an unfinished copy of {marker.value['name']!r} is in the target; finish it, or "
-                f"delete the record {MARKER!r} to begin anew"
+                f"give it up: open_store(…).delete{MARKER!r}"
             )
         return marker.value
     if not merge and any(True for _ in belonging(target, prefix, wanted)):
