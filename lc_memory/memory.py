@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -444,7 +445,14 @@ class Memory(Recalling, Upkeep):
         """LangGraph's ``BaseStore``, sync and async in one object. TTLs are in minutes."""
         from lc_memory.langchain.store import LangGraphStore
 
-        return LangGraphStore(self.backend, self.bridge, self.scope, ttl=ttl, index=index)
+        return LangGraphStore(
+            self.backend,
+            self.bridge,
+            self.scope,
+            ttl=ttl,
+            index=index,
+            may_renew=partial(self._may, "write"),
+        )
 
     def checkpointer(
         self, serde: SerializerProtocol | None = None, *, keep: int | None = None

@@ -108,12 +108,15 @@ class Upkeep:
 
     def _may_read(self, ids: Sequence[Id]) -> list[Id]:
         """Which of these records this handle may read."""
+        return self._may("read", ids)
+
+    def _may(self, right: str, ids: Sequence[Id]) -> list[Id]:
         if not self._layers.guards:
             return list(ids)
         if self.principal is None:
             return []
         permits = self._layers.policy().permits(self.principal)
-        return [id for id in ids if permits.may("read", *id)]
+        return [id for id in ids if permits.may(right, *id)]
 
     def relation(self, name: str, *, on_delete: OnDelete = "clear") -> None:
         """Declare a relation, for every program that opens this store from now on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from itertools import groupby, islice, takewhile
@@ -73,7 +73,8 @@ class LangGraphStore(BaseStore):
     **TTLs** are minutes, and may be fractions. An item expires that long after it was last
     written or, unless ``refresh_ttl`` or the configuration's ``refresh_on_read`` says no, read.
     An expired item is still found until it is swept, unless ``omit_expired`` is set; reading it
-    does not bring it back. Nothing is swept by itself: see :meth:`start_ttl_sweeper`.
+    does not bring it back, and who may not write an item only reads it. Nothing is swept by
+    itself: see :meth:`start_ttl_sweeper`.
 
     Errors: InvalidNamespaceError for a namespace that LangGraph refuses; InvalidValue, naming
     the JSON path, InvalidKey, InvalidFilter, InvalidQuery (each a ValueError).
@@ -89,6 +90,7 @@ class LangGraphStore(BaseStore):
         *,
         ttl: TTLConfig | None = None,
         index: IndexConfig | None = None,
+        may_renew: Callable[[Sequence[Id]], Sequence[Id]] = list,
     ) -> None:
         self._fields = _indexed_fields(store, index)
         self.index_config = index
@@ -99,6 +101,7 @@ class LangGraphStore(BaseStore):
         self._see_expired = not config.get("omit_expired", False)
         self._store = store
         self._bridge = bridge
+        self._may_renew = may_renew
         self._root = check_namespace((*scope, "store"))
         self._sweeper = Sweeper(store, config.get("sweep_interval_minutes"))
 
@@ -190,12 +193,13 @@ class LangGraphStore(BaseStore):
             read, writes = _overtaken(read, done), []
 
     def _renewable(self, read: Sequence[Record]) -> list[Record]:
-        """Those that have a TTL and have not expired, each once."""
+        """Those that have a TTL, have not expired, and are the reader's to change, each once."""
         mortal = {record.id: record for record in read if "ttl" in record.value}
         if not mortal:
             return []
         now = self._store.now()
-        return [record for record in mortal.values() if record.lives_at(now)]
+        living = {id: record for id, record in mortal.items() if record.lives_at(now)}
+        return [living[id] for id in self._may_renew(list(living))]
 
     def _renewals(self, read: Sequence[Record]) -> list[Touch]:
         expiry = self._store.expiry

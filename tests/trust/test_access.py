@@ -498,3 +498,25 @@ def test_the_librarys_own_records_are_written_by_no_handle(memory: Memory) -> No
     ):
         with pytest.raises(AccessDenied, match="own records"):
             memory.backend.write([op])
+
+
+async def test_a_reader_reads_items_whose_time_reading_would_renew(guarded: Memory) -> None:
+    """Reading renews for who may write; others read all the same, and renew nothing."""
+    guarded.as_user("alice").store(ttl={"default_ttl": 1}).put(("n",), "k", {"x": 1})
+    guarded.acting_as("root").access.grant("bob", "reader", ("users", "alice"))
+    theirs = guarded.as_user("bob").as_user("alice").store()
+    alice = guarded.as_user("alice").backend
+    items = Query(("users", "alice", "store"))
+    (held,) = alice.find(items).records
+    for found in (
+        theirs.get(("n",), "k"),
+        await theirs.aget(("n",), "k"),
+        *theirs.search(("n",)),
+        *await theirs.asearch(("n",)),
+    ):
+        assert found is not None
+        assert found.value == {"x": 1}
+    assert alice.find(items).records == [held]
+    assert guarded.as_user("alice").store().get(("n",), "k") is not None
+    (renewed,) = alice.find(items).records
+    assert renewed.expires_at != held.expires_at
