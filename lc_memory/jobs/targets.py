@@ -187,6 +187,8 @@ def split(
         if not name:
             raise InvalidInput(f"{_SECRET.sub('//***@', path)}: names no file")
         return target(place, options), name
+    if not Path(path).name:
+        raise InvalidInput(f"{os.fspath(path)!r} names no file")
     return Folder(Path(path).parent), Path(path).name
 
 

@@ -93,6 +93,9 @@ def test_one_backup_by_url(bucket: str) -> None:
             memory.restore_data(f"{bucket}/missing.jsonl")
         with pytest.raises(InvalidInput, match="names no file"):
             memory.backup_data("memory://bucket/")
+        for nothing in ("", "."):
+            with pytest.raises(InvalidInput, match="names no file"):
+                memory.backup_data(nothing)
 
 
 def test_a_file_url_is_a_path(tmp_path: Path) -> None:
