@@ -103,6 +103,9 @@ class Database(ABC):
         marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
         return f"(VALUES {marks})", [value for row in rows for value in row]
 
+    #: How a list of pairs stands after IN.
+    listed = "(VALUES {})"
+
     @abstractmethod
     def scrub(self) -> bool:
         """Rewrite the tables without what was deleted; see :meth:`Store.scrub`."""

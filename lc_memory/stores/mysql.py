@@ -52,6 +52,7 @@ class MySQL(ServerDatabase):
     current_schema = "database()"
     integer = "SIGNED"
     sharing = " LOCK IN SHARE MODE"
+    listed = "({})"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
     one_moment = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",

@@ -27,7 +27,7 @@ def _index_again(dialect: sa.Dialect) -> list[str]:
 
 def _name_release(dialect: sa.Dialect) -> list[str]:
     """Which release of the library brought the tables to their version."""
-    return ["ALTER TABLE lc_memory_schema ADD COLUMN library VARCHAR(64)"]
+    return ['ALTER TABLE lc_memory_schema ADD COLUMN "library" VARCHAR(64)']
 
 
 #: One entry a version, oldest first: the statements that lead to it. Never change an old one.
@@ -46,7 +46,7 @@ def version_in(select: Callable[[str], list[Any]], place: str) -> int:
     rows = select("SELECT version FROM lc_memory_schema")
     found = int(rows[0][0]) if rows else 0
     if found > VERSION:
-        ((library,),) = select("SELECT library FROM lc_memory_schema")
+        ((library,),) = select('SELECT "library" FROM lc_memory_schema')
         raise NewerFormat(newer(place, library, found, VERSION))
     return found
 
@@ -57,7 +57,7 @@ def pending(found: int, dialect: sa.Dialect) -> list[str]:
     if statements:
         statements.append("DELETE FROM lc_memory_schema")
         statements.append(
-            "INSERT INTO lc_memory_schema (version, generation, library) "
+            'INSERT INTO lc_memory_schema (version, generation, "library") '
             f"VALUES ({VERSION}, 0, '{__version__}')"
         )
     return statements

@@ -283,13 +283,14 @@ def under(prefix: Namespace, exact: bool = False, alias: str = "r.") -> tuple[st
     return f"{alias}namespace >= ? AND {alias}namespace < ?", list(bounds)
 
 
-def allowed(limits: Limits) -> tuple[str, list[Any]]:
-    """The condition that a record is within the limits, and its parameters."""
+def allowed(limits: Limits, listed: str) -> tuple[str, list[Any]]:
+    """The condition that a record is within the limits, and its parameters; ``listed`` is how the
+    database takes a list of them."""
     parts = [under(prefix) for prefix in limits.prefixes]
     if limits.ids:
         marks = ", ".join(["(?, ?)"] * len(limits.ids))
         names = [name for id in limits.ids for name in name_of(id)]
-        parts.append((f'(r.namespace, r."key") IN (VALUES {marks})', names))
+        parts.append((f'(r.namespace, r."key") IN {listed.format(marks)}', names))
     if not parts:
         return "1 = 0", []
     while len(parts) > 1:  # in halves: databases bound how deep a condition may be

@@ -25,6 +25,7 @@ class FrozenDatabase(Database):
         self._database = database
         self._session = session
         self.engine = database.engine
+        self.listed = database.listed
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._session.select(sql, parameters)

@@ -257,7 +257,7 @@ class SQLReader(Store):
             conditions.append(filtered[0])
             parameters += filtered[1]
         if query.within is not None:
-            condition, names = allowed(query.within)
+            condition, names = allowed(query.within, self._db.listed)
             conditions.append(condition)
             parameters += names
         return source, conditions, parameters
