@@ -8,7 +8,8 @@
 A URL in the environment is taken first (``LC_MEMORY_TEST_POSTGRES_URL`` and its like: one of a
 database that may be used; others named ``lc_test_…`` are made and dropped beside it). Otherwise
 a server is started in a temporary folder on a free port of 127.0.0.1, for as long as this process
-lives. What cannot be had raises NoServer, which says how to get it.
+lives. What cannot be had raises NoServer, which says how to get it. LC_MEMORY_TEST_MYSQLD names
+the program of a genuine MySQL to start in MariaDB's place (``tests/mysqld.sh`` fetches one).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from tests.apt import find_or_install
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
+
+MYSQLD = "LC_MEMORY_TEST_MYSQLD"  # a program of genuine MySQL, to use for MariaDB
 
 _numbers = itertools.count(1)
 
@@ -281,6 +284,7 @@ class MariaDB(SQLServer):
     user = "root"
     quote = "`"
     packages = ("mariadb-server-core", "mariadb-client-core")
+    naming: tuple[str, ...] = ("--skip-name-resolve",)
 
     def prepare(self) -> None:
         self.program = self._install()
@@ -301,12 +305,12 @@ class MariaDB(SQLServer):
         return program
 
     def command(self) -> Sequence[str | Path]:
-        sync = () if self.durable else ("--innodb-flush-log-at-trx-commit=0",)
+        sync = ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
         return (
             *(self.program, "--no-defaults", f"--user={getpass.getuser()}"),
             *(f"--datadir={self.data}", f"--socket={self.folder / 's'}"),
             *(f"--pid-file={self.folder / 'pid'}", f"--port={self.port}"),
-            *("--bind-address=127.0.0.1", "--skip-name-resolve", *sync),
+            *("--bind-address=127.0.0.1", *self.naming, *(() if self.durable else sync)),
         )
 
     def execute(self, statement: str) -> None:
@@ -322,6 +326,24 @@ class MariaDB(SQLServer):
             autocommit=True,
         ) as connection:
             connection.cursor().execute(statement)
+
+
+class MySQL(MariaDB):
+    """Genuine MySQL: the ``mysqld`` that LC_MEMORY_TEST_MYSQLD names."""
+
+    naming = ()  # its root is of localhost, by that name
+
+    def prepare(self) -> None:
+        named = os.environ[MYSQLD]
+        program = shutil.which(named)
+        if program is None:
+            raise NoServer(f"MySQL: {MYSQLD} names {named!r}, which is no program")
+        self.program = str(Path(program).absolute())
+        self.data = self.folder / "data"
+        self.run(*super().command(), "--initialize-insecure")
+
+    def command(self) -> Sequence[str | Path]:
+        return *super().command(), "--mysqlx=OFF", "--secure-file-priv=NULL"
 
 
 class MongoDB(Server):
@@ -365,7 +387,9 @@ class MongoDB(Server):
         return pymongo.MongoClient(self.url, serverSelectionTimeoutMS=2000)
 
 
-postgres, mariadb, mongodb = Postgres, MariaDB, MongoDB  # with servers.postgres() as server
+# with servers.postgres() as server
+postgres, mongodb = Postgres, MongoDB
+mariadb = MySQL if MYSQLD in os.environ else MariaDB
 
 
 def _new_name() -> str:
