@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import pymysql
 import sqlalchemy as sa
 from pymysql import converters
-from pymysql.constants import CR, ER, FIELD_TYPE
+from pymysql.constants import ER, FIELD_TYPE
 
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 from lc_memory.filters import Node
@@ -23,6 +22,12 @@ _COLLISIONS: Final = (
     1467,  # ER_AUTOINC_READ_FAILED, which the driver lacks: a deadlock over the next id
     ER.DUP_ENTRY,
     ER.CHECKREAD,
+)
+_READ_ONLY: Final = (
+    ER.OPTION_PREVENTS_STATEMENT,
+    ER.TABLEACCESS_DENIED_ERROR,
+    1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+    1836,  # ER_READ_ONLY_MODE
 )
 _ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
 
@@ -39,6 +44,23 @@ _DECODERS: Final = {
     FIELD_TYPE.BLOB: _text,
     FIELD_TYPE.LONG_BLOB: _text,
 }
+
+
+class _Cursor(pymysql.cursors.Cursor):
+    """Refuses what is more than the server takes: that may drop the connection, and say nothing."""
+
+    def execute(self, query: Any, args: Any = None) -> int:
+        sent = query if args is None else self.mogrify(query, args)
+        limit = int(self.connection.max_allowed_packet)
+        if 4 * len(sent) >= limit:  # it may be: count the bytes
+            data = sent.encode(errors="surrogateescape") if isinstance(sent, str) else sent
+            if len(data) >= limit:
+                raise pymysql.OperationalError(
+                    ER.NET_PACKET_TOO_LARGE,
+                    f"a statement of {len(data)} bytes is more than the server's "
+                    f"max_allowed_packet ({limit}); raise that, or keep less in a record",
+                )
+        return super().execute(sent)
 
 
 class MySQL(ServerDatabase):
@@ -67,21 +89,25 @@ class MySQL(ServerDatabase):
             timeout,
             charset="utf8mb4",
             conv=_DECODERS,
+            cursorclass=_Cursor,
             connect_timeout=max(1, int(min(timeout, 10))),
         )
 
     def prepare(self, connection: Any) -> None:
         connection.autocommit(True)
-        if "MariaDB" in connection.get_server_info():  # MySQL has no RETURNING
-            self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
         with connection.cursor() as cursor:
+            cursor.execute("SELECT version(), @@max_allowed_packet")
+            version, connection.max_allowed_packet = cursor.fetchone()
+            depth = "cte_max_recursion_depth"
+            if "MariaDB" in version:  # which has RETURNING
+                depth = "max_recursive_iterations"
+                self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
-            cursor.execute("SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'")
+            cursor.execute(
+                "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', "
+                f"innodb_lock_wait_timeout = {max(1, int(self.timeout))}, {depth} = 4294967295"
+            )
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {max(1, int(self.timeout))}")
-            for limit in ("max_recursive_iterations", "cte_max_recursion_depth"):
-                with contextlib.suppress(pymysql.MySQLError):  # MariaDB has one, MySQL the other
-                    cursor.execute(f"SET SESSION {limit} = 4294967295")
 
     def begin(self, connection: Any, alone: bool) -> Callable[[], int]:
         with connection.cursor() as cursor:
@@ -92,6 +118,8 @@ class MySQL(ServerDatabase):
         return lambda: generation
 
     def socket_of(self, connection: Any) -> int:
+        if not connection.open:  # it closed itself when it was interrupted
+            raise pymysql.InterfaceError(0, "")
         return int(connection._sock.fileno())  # there is no public way to it
 
     def create_tables(self, connection: Any) -> None:
@@ -124,10 +152,10 @@ class MySQL(ServerDatabase):
         match error.args[0] if error.args else None:
             case ER.RECORD_FILE_FULL | ER.DISK_FULL:
                 return StoreFull(str(ours))
-            case ER.OPTION_PREVENTS_STATEMENT | ER.TABLEACCESS_DENIED_ERROR:
-                return StoreReadOnly(str(ours))
-            case ER.LOCK_WAIT_TIMEOUT | ER.CON_COUNT_ERROR | CR.CR_CONN_HOST_ERROR:
+            case ER.LOCK_WAIT_TIMEOUT | ER.SERVER_SHUTDOWN:
                 return StoreUnavailable(str(ours))
+            case number if number in _READ_ONLY:
+                return StoreReadOnly(str(ours))
         return ours
 
     def condition(self, node: Node | None) -> Sql | None:

@@ -276,6 +276,9 @@ class ServerDatabase(Database):
                 if last:
                     raise StoreUnavailable(f"{self.place}: {_line(error)}") from error
                 self.pool.empty()  # the others are as dead
+            except CommitUnknown:
+                self.pool.drop(connection)
+                raise
             except BaseException:
                 self.pool.give(connection)
                 raise

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lc_memory import ABSENT, Conflict, Index, Memory, Put, Query, StoreUnavailable
+from lc_memory import ABSENT, Conflict, Index, Memory, Put, Query, StoreError, StoreUnavailable
 from lc_memory.log import Log
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.server import POOL, RUSH, ServerDatabase
@@ -204,6 +204,22 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
         with SQLStore(self.databases(tmp_path)) as other:
             assert self.connections(other) <= 2
 
+    def test_a_connection_that_closed_itself_is_replaced(self, tmp_path: Path) -> None:
+        """As drivers do when they are interrupted."""
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            assert isinstance(store._db, ServerDatabase)
+            for use in (
+                lambda: store.put(("n",), "k", {"n": 2}),
+                lambda: store.write([Put(("n",), "a", {}), Put(("n",), "b", {})]),
+                lambda: store.get(("n",), "k"),
+            ):
+                connection = store._db.pool.take()
+                connection.close()
+                store._db.pool.give(connection)
+                use()
+            assert store.count() == 3
+
     def connections(self, store: SQLStore) -> int:
         """How many connections the server sees to this database."""
         raise NotImplementedError
@@ -231,6 +247,23 @@ class TestMariaDB(_OnServer):
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
         return int(store._db.select(sql)[0][0])
+
+    def test_what_the_server_would_not_take_is_refused_alone(self, tmp_path: Path) -> None:
+        """The server would drop the connection, and with it what others committed together."""
+        with self.open_store(tmp_path) as store:
+            limit = store._db.select("SELECT @@max_allowed_packet")[0][0]
+            large = {"x": "y" * limit}
+            first, second, third = store.write_many(
+                [[Put(("n",), key, value)] for key, value in (("a", {}), ("b", large), ("c", {}))]
+            )
+            assert isinstance(second, StoreError)
+            assert not isinstance(second, StoreUnavailable)
+            assert "max_allowed_packet" in str(second)
+            assert not isinstance(first, Exception)
+            assert not isinstance(third, Exception)
+            with pytest.raises(StoreError, match="max_allowed_packet"):
+                store.put(("n",), "b", large)
+            assert [record.key for record in store.records()] == ["a", "c"]
 
 
 # -- servers that go away ----------------------------------------------------------------------
