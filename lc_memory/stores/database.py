@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,7 +13,7 @@ from lc_memory.errors import MissingExtra
 from lc_memory.filters import Node
 from lc_memory.records import Id
 from lc_memory.stores.names import write_namespace
-from lc_memory.stores.sql_filters import Sql
+from lc_memory.stores.sql_filters import Sql, joined
 
 if TYPE_CHECKING:
     from lc_memory.store import Clock
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from lc_memory.stores.sql_single import Singles
 
 T = TypeVar("T")
+
+#: What runs a statement with its parameters, and gives its rows.
+Select: TypeAlias = Callable[[str, Sequence[Any]], list[Any]]
+
+
+class Names(NamedTuple):
+    """Which names of namespaces are asked for: from ``start`` on, up to ``end``, with a record
+    that lives ``now`` (None: with any record)."""
+
+    start: str
+    inclusive: bool
+    end: str | None
+    now: int | None
+
+    def condition(self) -> Sql:
+        """That a record ``r`` counts, wherever it starts."""
+        parts = [("1 = 1", list[Any]())]
+        if self.end is not None:
+            parts.append(("r.namespace < ?", [self.end]))
+        if self.now is not None:
+            parts.append(("(r.expires_at IS NULL OR r.expires_at > ?)", [self.now]))
+        return joined(" AND ", parts)
 
 
 class Session(ABC):
@@ -102,6 +124,22 @@ class Database(ABC):
         """Rows of the columns of a record as a table in a statement, and its parameters."""
         marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
         return f"(VALUES {marks})", [value for row in rows for value in row]
+
+    def names(self, select: Select, wanted: Names, limit: int) -> list[str]:
+        """The first namespaces that hold such records, in order."""
+        # Hop from one namespace to the next along the index, whatever each of them holds. Each
+        # hop has one lower bound: of two, SQLite may take the wrong one and walk every record.
+        condition, bounds = wanted.condition()
+        following = f"SELECT min(r.namespace) FROM lc_memory_records AS r WHERE {condition}"
+        first = ">= ?" if wanted.inclusive else "> ?"
+        found = select(
+            f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace {first} UNION ALL "
+            f"SELECT ({following} AND r.namespace > hop.name) FROM hop "
+            "WHERE hop.name IS NOT NULL) "
+            "SELECT name FROM hop WHERE name IS NOT NULL LIMIT ?",
+            [*bounds, wanted.start, *bounds, limit],
+        )
+        return [name for (name,) in found]
 
     #: How a list of pairs stands after IN.
     listed = "(VALUES {})"

@@ -13,7 +13,7 @@ from pymysql.constants import ER, FIELD_TYPE
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 from lc_memory.filters import Node
 from lc_memory.stores import schema
-from lc_memory.stores.database import check_durability
+from lc_memory.stores.database import Names, Select, check_durability
 from lc_memory.stores.server import ServerDatabase
 from lc_memory.stores.sql_filters import Sql
 
@@ -157,6 +157,27 @@ class MySQL(ServerDatabase):
             case number if number in _READ_ONLY:
                 return StoreReadOnly(str(ours))
         return ours
+
+    def names(self, select: Select, wanted: Names, limit: int) -> list[str]:
+        # A recursive query would begin each hop at the first record. DISTINCT skips along the
+        # index; what lives is asked of as many at a time as may do.
+        found: list[str] = []
+        while True:
+            size = max(limit, 100)
+            low = f"r.namespace {'>=' if wanted.inclusive else '>'} ?"
+            condition, bounds = wanted._replace(now=None).condition()
+            names = select(
+                "SELECT n.namespace, (SELECT 1 FROM lc_memory_records AS r WHERE "
+                "r.namespace = n.namespace AND (? OR r.expires_at IS NULL OR r.expires_at > ?) "
+                "LIMIT 1) FROM (SELECT DISTINCT r.namespace FROM lc_memory_records AS r "
+                f"WHERE {low} AND {condition} ORDER BY r.namespace LIMIT ?) AS n "
+                "ORDER BY n.namespace",
+                [wanted.now is None, wanted.now or 0, wanted.start, *bounds, size],
+            )
+            found += [name for name, lives in names if lives]
+            if len(names) < size or len(found) >= limit:
+                return found[:limit]
+            wanted = wanted._replace(start=names[-1][0], inclusive=False)
 
     def condition(self, node: Node | None) -> Sql | None:
         return None  # MySQL and MariaDB differ in JSON; undeclared fields are Python's to test

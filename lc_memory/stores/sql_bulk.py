@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from lc_memory.errors import StoreReadOnly
 from lc_memory.filters import Node
 from lc_memory.records import Clear, Id, Namespace, Op, Record, Restore
-from lc_memory.stores.database import Database, Session
+from lc_memory.stores.database import Database, Names, Select, Session
 from lc_memory.stores.sql_filters import Sql
 
 T = TypeVar("T")
@@ -35,6 +35,9 @@ class FrozenDatabase(Database):
 
     def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
         return self._database.among(ids)
+
+    def names(self, select: Select, wanted: Names, limit: int) -> list[str]:
+        return self._database.names(select, wanted, limit)
 
     def generation(self, session: Session) -> int:
         return self._database.generation(session)

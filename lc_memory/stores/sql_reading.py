@@ -21,7 +21,7 @@ from lc_memory.paging import (
 from lc_memory.records import Id, Namespace, Page, Query, Record, State, check_id
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Index, Store
-from lc_memory.stores.database import Database
+from lc_memory.stores.database import Database, Names
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import COLUMNS, allowed, load, load_states, row_of, under
 from lc_memory.stores.sql_filters import ODD_KEY, Ranges, best_ranges, only_of
@@ -278,28 +278,15 @@ class SQLReader(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        # Hop from one namespace to the next along the index, whatever each of them holds. Each
-        # hop has one lower bound: of two, SQLite may take the wrong one and walk every record.
-        condition = "1 = 1"
-        bounds: list[Any] = []
-        first, start = ">= ?", write_namespace(prefix)
-        within = namespace_range(prefix)
-        if within is not None:
-            condition, bounds = "r.namespace < ?", [within[1]]
+        start, inclusive = write_namespace(prefix), True
         if after is not None and write_namespace(after) >= start:
-            first, start = "> ?", write_namespace(after)
-        if not expired:
-            condition += " AND (r.expires_at IS NULL OR r.expires_at > ?)"
-            bounds = [*bounds, self._clock.now()]
-        following = f"SELECT min(r.namespace) FROM lc_memory_records AS r WHERE {condition}"
-        found = self._db.select(
-            f"WITH RECURSIVE hop(name) AS ({following} AND r.namespace {first} UNION ALL "
-            f"SELECT ({following} AND r.namespace > hop.name) FROM hop "
-            "WHERE hop.name IS NOT NULL) "
-            "SELECT name FROM hop WHERE name IS NOT NULL LIMIT ?",
-            [*bounds, start, *bounds, _ALL if limit is None else limit],
+            start, inclusive = write_namespace(after), False
+        within = namespace_range(prefix)
+        bounds = Names(
+            start, inclusive, within and within[1], None if expired else self._clock.now()
         )
-        return [read_namespace(name) for (name,) in found]
+        found = self._db.names(self._db.select, bounds, _ALL if limit is None else limit)
+        return [read_namespace(name) for name in found]
 
 
 def _is_plain(query: Query) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from lc_memory import ABSENT, Conflict, Index, Memory, Put, Query, StoreError, StoreUnavailable
 from lc_memory.log import Log
+from lc_memory.records import Namespace
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.server import POOL, RUSH, ServerDatabase
 from lc_memory.stores.sql import SQLStore
@@ -44,6 +46,7 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
                 f"EXPLAIN SELECT r.id FROM {source} WHERE {' AND '.join(conditions)}", parameters
             )
             text = str(plan)
+            assert "Table scan on r" not in text
             assert "lc_memory_fields" in text or "PRIMARY" in text
             assert "Seq Scan on lc_memory_records" not in text
             assert "Seq Scan on lc_memory_fields" not in text
@@ -203,6 +206,27 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
         store.close()
         with SQLStore(self.databases(tmp_path)) as other:
             assert self.connections(other) <= 2
+
+    def test_namespaces_come_in_pages_past_what_has_expired(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        names = [("u", f"{i:03}") for i in range(300)]
+        living = names[50:60] + names[290:]  # between them more than are looked at at once
+        with self.open_store(tmp_path, clock=clock) as store:
+            soon = clock() + timedelta(minutes=1)
+            puts = [Put(n, k, {}, None if n in living else soon) for n in names for k in "ab"]
+            store.write([*puts, Put(("t",), "a", {}), Put(("v",), "a", {})])
+            clock.forward(3600)
+            with store.snapshot() as frozen:
+                for each in (store, frozen):
+                    assert each.namespaces() == [("t",), *living, ("v",)]
+                    assert each.namespaces(("u",), expired=True) == names
+                    found: list[Namespace] = []
+                    while page := each.namespaces(("u",), after=(found or [None])[-1], limit=7):
+                        assert len(page) <= 7
+                        found += page
+                    assert found == living
+                    assert each.namespaces(("u",), limit=0) == []
+                    assert each.namespaces(("u",), after=living[-1], limit=5) == []
 
     def test_a_connection_that_closed_itself_is_replaced(self, tmp_path: Path) -> None:
         """As drivers do when they are interrupted."""
