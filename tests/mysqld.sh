@@ -1,9 +1,8 @@
 #!/bin/sh
 # A genuine mysqld on a Debian whose own packages have none: that of Debian unstable, with its
 # libraries, in a folder of its own. Fetched when it is first run; needs no root, and changes
-# nothing else on the machine.
-#
-#     LC_MEMORY_TEST_MYSQLD=tests/mysqld.sh python -m pytest tests/stores/test_servers.py
+# nothing else on the machine. LC_MEMORY_TEST_SID may name the folder. How to use it:
+# CONTRIBUTING.md.
 set -eu
 root=${LC_MEMORY_TEST_SID:-${XDG_CACHE_HOME:-$HOME/.cache}/lc_memory-sid}
 
