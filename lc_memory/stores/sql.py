@@ -80,15 +80,16 @@ class SQLStore(SQLReader):
 
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Commit the batches together; each is all or nothing by itself."""
+        single = len(batches) == 1 and len(batches[0]) == 1
+        if single and self._singles and self._generation >= 0:
+            written = self._singles.write(batches[0][0], self._indexes, self._generation)
+            if written is not None:
+                return [written]
+        if self._guarded and not (single and self._singles):
+            done = self._guarded.write(batches)
+            if done is not None:
+                return list(done)
         if len(batches) == 1:
-            if self._guarded and len(batches[0]) > 1:
-                guarded = self._guarded.write(batches[0])
-                if guarded is not None:
-                    return [guarded]
-            if self._singles and len(batches[0]) == 1 and self._generation >= 0:
-                written = self._singles.write(batches[0][0], self._indexes, self._generation)
-                if written is not None:
-                    return [written]
             return [self._db.transact(lambda session: self._apply(session, batches[0]))]
 
         def work(session: Session) -> list[Outcome]:

@@ -1,8 +1,8 @@
-"""New records, on the condition that others are there: one statement, which commits by itself.
+"""New records, on conditions: one statement, which commits by itself, for one batch or several.
 
 It writes only if the conditions hold, none of the records is there yet, and the declared indexes
-are those we know. If not, or where an index has to be kept in step, the batch is a transaction's
-(:mod:`sql_batch`), which tells what was in the way.
+are those we know. If not, or where an index has to be kept in step, the batches are a
+transaction's (:mod:`sql_batch`), which tells what was in the way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory import values
-from lc_memory.records import Expect, Record
+from lc_memory.records import ABSENT, Expect, Put, Record
 from lc_memory.rows import Step, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import read_namespace, write_namespace
@@ -38,10 +38,10 @@ class Guarded:
         self._clock = clock
         self._known: tuple[int, dict[Index, int]] | None = None
 
-    def write(self, steps: Sequence[Step]) -> list[Record | None] | None:
-        """Carry out the batch; None if it is a transaction's to do."""
-        expecting = sum(type(step.op) is Expect for step in steps)
-        if not 0 < expecting < len(steps) <= _MOST or not all_creating(steps):
+    def write(self, batches: Sequence[Sequence[Step]]) -> list[list[Record | None]] | None:
+        """Carry out all of the batches; None if they are a transaction's to do."""
+        steps = [step for batch in batches for step in batch]
+        if len(steps) > _MOST or not all(map(_conditional, batches)) or not all_creating(steps):
             return None
         generation, indexes = self._known or self._read_indexes()
         if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
@@ -64,10 +64,13 @@ class Guarded:
                 assert row is not None
                 rows.append((write_namespace(row[0]), *row[1:]))
             results.append(record)
+        if not rows:
+            return None
         source, new = self._database.table_of(rows)
         sql = _statement(source, tuple(conditions), self._database.holding)
         if self._database.insert(sql, [*new, *bounds], len(rows)):
-            return results
+            each = iter(results)
+            return [[next(each) for _ in batch] for batch in batches]
         self._known = None
         return None
 
@@ -85,6 +88,13 @@ class Guarded:
             },
         )
         return self._known
+
+
+def _conditional(steps: Sequence[Step]) -> bool:
+    """Whether the batch says of some record that it is, or is not there: others may well replace
+    what is there."""
+    ops = (step.op for step in steps)
+    return any(type(op) is Expect or (type(op) is Put and op.replacing is ABSENT) for op in ops)
 
 
 @lru_cache(maxsize=256)

@@ -34,7 +34,7 @@ from lc_memory.records import (
     Restore,
     Touch,
 )
-from lc_memory.store import Index, Store
+from lc_memory.store import Index, Store, outcome
 from lc_memory.testing.clock import FakeClock
 from lc_memory.testing.layering import LayeringContract
 
@@ -268,8 +268,32 @@ class StoreContract(LayeringContract):
                 [Put(("n",), "d", {})],
             ]
         )
-        assert [type(outcome) for outcome in outcomes] == [list, Conflict, InvalidValue, list]
+        assert [type(each) for each in outcomes] == [list, Conflict, InvalidValue, list]
         assert [r.key for r in store.records()] == ["a", "d"]
+
+    def test_new_records_of_several_batches_each_on_its_own_conditions(self, store: Store) -> None:
+        head = store.put(("n",), "head", {})
+        outcomes = store.write_many(
+            [
+                [Put(("n",), "a", {"of": "a"}, replacing=ABSENT)],
+                [Expect(("n",), "head"), Put(("n",), "b", {}), Put(("n",), "c", {})],
+                [Put(("m",), "d", {}, replacing=ABSENT)],
+            ]
+        )
+        written = [record for each in outcomes for record in outcome(each) if record]
+        assert [record.key for record in written] == ["a", "b", "c", "d"]
+        assert store.read([record.id for record in written]) == written
+        outcomes = store.write_many(
+            [
+                [Put(("n",), "e", {}, replacing=ABSENT)],
+                [Expect(("n",), "none"), Put(("n",), "f", {})],
+                [Put(("n",), "a", {"of": "another"}, replacing=ABSENT)],
+                [Put(("n",), "g", {}), Expect(("n",), "head", head)],
+            ]
+        )
+        assert [type(each) for each in outcomes] == [list, Conflict, Conflict, list]
+        assert [r.key for r in store.records()] == ["d", "a", "b", "c", "e", "g", "head"]
+        assert store.read([(("n",), "a")]) == written[:1]
 
     def test_a_value_that_raises_is_its_own_batchs_affair(self, store: Store) -> None:
         class Broken(dict[str, Any]):
@@ -277,7 +301,7 @@ class StoreContract(LayeringContract):
                 raise RuntimeError("broken")
 
         outcomes = store.write_many([[Put(("n",), "a", {})], [Put(("n",), "b", Broken(x=1))]])
-        assert [type(outcome) for outcome in outcomes] == [list, RuntimeError]
+        assert [type(each) for each in outcomes] == [list, RuntimeError]
         assert [r.key for r in store.records()] == ["a"]
 
     def test_an_empty_batch_and_an_empty_read(self, store: Store) -> None:
