@@ -385,6 +385,9 @@ def check_namespace(namespace: object) -> Namespace:
 
 @lru_cache(maxsize=4096)
 def _check_labels(namespace: Namespace) -> Namespace:
+    whole = "".join(namespace)
+    if whole.isascii() and whole.isprintable() and len(whole) + len(namespace) <= MAX_NAME_BYTES:
+        return namespace
     # As stores write it: each label has an end mark, and rare control characters an escape.
     total = sum(
         len(check_name(label, "namespace").encode()) + len(_ESCAPED.findall(label)) + 1

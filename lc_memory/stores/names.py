@@ -21,6 +21,8 @@ _LOW: Final = re.compile("[\x01-\n]")
 
 @lru_cache(maxsize=4096)
 def write_namespace(namespace: Namespace) -> str:
+    if "".join(namespace).isprintable():  # there is nothing to escape
+        return _END.join((*namespace, ""))
     return "".join(_LOW.sub(_escaped, label) + _END for label in namespace)
 
 
