@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 import ormsgpack
@@ -55,7 +55,7 @@ _set_dict, _set_given, _set_extra, _set_private = (
     for name in ("dict", "pydantic_fields_set", "pydantic_extra", "pydantic_private")
 )
 _RAW, _ZIPPED, _SEALED = b"\0", b"\1", b"\2"
-_WORTH_ZIPPING: Final = 1024  # less of it costs more time than it saves space
+_WORTH_ZIPPING: Final = 1536  # less of it costs more time than it saves space
 _PLACE_BYTES: Final = 16
 
 
@@ -104,10 +104,11 @@ class Codec:
             raise CorruptStore(f"a checkpoint holds a value of kind {kind!r}: not ours")
         return self._inner.loads_typed(dumped)
 
-    def dump_all(self, items: Sequence[Any]) -> bytes:
-        """The items of a list, together. The same items always give the same bytes."""
+    def dumper(self, items: Sequence[Any]) -> Callable[[int, int], bytes]:
+        """What dumps the items of a list from one place to another, together. The same items
+        always give the same bytes."""
         named = _NAMED if self._known else {}
-        held = [  # _fields_of() as an expression: a call takes as long as the rest of it
+        held: list[Any] = [  # _fields_of() as an expression: a call takes as long as the rest of it
             (kind[0], fields, item.__pydantic_extra__ or {})
             if (kind := named.get(type(item))) is not None
             and len(fields := item.__dict__) == kind[1]
@@ -115,13 +116,20 @@ class Codec:
             else self.dump(item)
             for item in items
         ]
-        try:
-            return ormsgpack.packb(held, option=_PLAIN)
-        except ormsgpack.MsgpackEncodeError:  # a message whose fields are not all plain data
-            return frame([self._plain(item, it) for item, it in zip(items, held, strict=True)])
+
+        def dump(start: int, end: int) -> bytes:
+            some = held[start:end]
+            try:
+                return ormsgpack.packb(some, option=_PLAIN)
+            except ormsgpack.MsgpackEncodeError:  # a message whose fields are not all plain data
+                pairs = zip(items[start:end], some, strict=True)
+                held[start:end] = some = [self._plain(item, it) for item, it in pairs]
+                return frame(some)
+
+        return dump
 
     def load_all(self, data: bytes) -> list[Any]:
-        """The inverse of :meth:`dump_all`."""
+        """The items that a :meth:`dumper` dumped."""
         return [
             _message_of(*held) if len(held) == _FIELDS else self.load((held[0], held[1]))
             for held in unframe(data)
@@ -226,11 +234,12 @@ def _no_message(name: str) -> NoReturn:
 
 def _message_of(name: str, fields: dict[str, Any], extra: dict[str, Any]) -> BaseMessage:
     kind, names = _MESSAGES.get(name) or _no_message(name)
-    if fields.keys() != names:  # of another version of LangChain
+    given = set(fields)
+    if given != names:  # of another version of LangChain
         return kind(**fields, **extra)
     message: BaseMessage = _new(kind)
     _set_dict(message, fields)
-    _set_given(message, set(names))
+    _set_given(message, given)
     _set_extra(message, extra)
     _set_private(message, None)
     return message

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -154,28 +154,29 @@ def pack(
 def _pack_list(
     items: list[Any], codec: Codec, parts: Parts, before: Sequence[Chunk], small: int
 ) -> Reference:
+    dump = codec.dumper(items)
     chunks: list[tuple[int, bytes, Sequence[str]]] = []
     start = 0
     for count, _, digests in before:  # what did not change comes to the same digests
         if start + count > len(items):
             break
-        chunks.append((count, codec.dump_all(items[start : start + count]), digests))
+        chunks.append((count, dump(start, start + count), digests))
         start += count
-    last = codec.dump_all(items[start:])
+    last = dump(start, len(items))
     if len(last) > small:
-        end, sizes = start, [len(codec.dump_all([item])) for item in items[start:]]
+        end, sizes = start, [len(dump(at, at + 1)) for at in range(start, len(items))]
         size = sum(sizes)
         while size > small:  # the last items, which may yet change, stay in the record
             held = 0
             while size > small // 2 and held < max(_FULL, small):
                 added = sizes[end - len(items)]
                 held, size, end = held + added, size - added, end + 1
-            chunks.append((end - start, codec.dump_all(items[start:end]), ()))
+            chunks.append((end - start, dump(start, end), ()))
             start = end
-        last = codec.dump_all(items[start:])
+        last = dump(start, len(items))
     if len(chunks) >= _FAN:
         for grade in range(_GRADES):
-            _merge(chunks, grade, items[:start], codec)
+            _merge(chunks, grade, start, dump)
     made: list[Chunk] = [(n, len(data), parts.add(data, same)) for n, data, same in chunks]
     full = list(takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made))
     cut = len(full) // _LISTED * _LISTED
@@ -183,13 +184,16 @@ def _pack_list(
 
 
 def _merge(
-    chunks: list[tuple[int, bytes, Sequence[str]]], grade: int, items: list[Any], codec: Codec
+    chunks: list[tuple[int, bytes, Sequence[str]]],
+    grade: int,
+    end: int,
+    dump: Callable[[int, int], bytes],
 ) -> None:
-    """Make one of the last chunks if there are enough of a size; ``items`` are what all hold."""
+    """Make one of the last chunks, which end there, if there are enough of a size."""
     last = list(takewhile(lambda chunk: _grade(len(chunk[1])) <= grade, reversed(chunks)))
     if sum(_grade(len(data)) == grade for _, data, _ in last) >= _FAN:
         count = sum(count for count, _, _ in last)
-        chunks[-len(last) :] = [(count, codec.dump_all(items[-count:]), ())]
+        chunks[-len(last) :] = [(count, dump(end - count, end), ())]
 
 
 def _grade(size: int) -> int:
