@@ -177,12 +177,14 @@ class Threads:
                 known.remember(found)
         return found
 
-    def write(self, spot: Spot, ops: Sequence[Op], *, closing: bool = False) -> None:
+    def write(
+        self, spot: Spot, ops: Sequence[Op], known: Known | None = None, *, closing: bool = False
+    ) -> None:
         """Write a batch unless somebody deleted parts since :meth:`begin`: Conflict.
 
         An open head is only looked at, a closed one is opened; or closed, with ``closing``.
         """
-        known = self.thread(spot)
+        known = known or self.thread(spot)
         with known.lock:
             head = self.begin(spot, known)
             try:

@@ -134,7 +134,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     if any(map(in_parts, state.references)):
                         # A backup may have been restored that knows nothing of them.
                         there = [Expect(*one.place) for one in before]
-                        self._threads.write(spot, [*there, *ops], closing=self.keep is not None)
+                        closing = self.keep is not None
+                        self._threads.write(spot, [*there, *ops], known, closing=closing)
                     else:
                         self._store.write(ops)
                 except Conflict:

@@ -16,7 +16,7 @@ from lc_memory.records import ABSENT, Expect, Put, Record
 from lc_memory.rows import Step, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import read_namespace, write_namespace
-from lc_memory.stores.sql_batch import WORDS, all_creating
+from lc_memory.stores.sql_batch import WORDS
 
 if TYPE_CHECKING:
     from lc_memory.stores.database import Database
@@ -40,37 +40,46 @@ class Guarded:
 
     def write(self, batches: Sequence[Sequence[Step]]) -> list[list[Record | None]] | None:
         """Carry out all of the batches; None if they are a transaction's to do."""
-        steps = [step for batch in batches for step in batch]
-        if len(steps) > _MOST or not all(map(_conditional, batches)) or not all_creating(steps):
+        if sum(map(len, batches)) > _MOST:
             return None
         generation, indexes = self._known or self._read_indexes()
-        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
+        if WORDS in indexes:
             return None
-        tick, now = self._clock.ticks(len(steps)), self._clock.now()
+        tick, now = self._clock.ticks(_MOST), self._clock.now()
         rows: list[tuple[Any, ...]] = []
         conditions: list[bool] = []  # whether it says of which version a record must be
         bounds: list[Any] = [generation]
-        results: list[Record | None] = []
-        for at, step in enumerate(steps):
-            record = None
-            if isinstance(step.op, Expect):
-                seen = step.op.seen
-                bounds += write_namespace(step.namespace), step.key, now
-                if isinstance(seen, Record):
-                    bounds += seen.version, values.micros(seen.created_at)
-                conditions.append(isinstance(seen, Record))
-            else:
-                row, record = settle(step, None, tick + at, now)
-                assert row is not None
-                rows.append((write_namespace(row[0]), *row[1:]))
-            results.append(record)
+        results: list[list[Record | None]] = []
+        for batch in batches:
+            given: list[Record | None] = []
+            conditional = False  # others may well replace what is there
+            for step in batch:
+                op, name, record = step.op, write_namespace(step.namespace), None
+                if type(op) is Expect:
+                    conditional = True
+                    bounds += name, step.key, now
+                    if isinstance(op.seen, Record):
+                        bounds += op.seen.version, values.micros(op.seen.created_at)
+                    conditions.append(isinstance(op.seen, Record))
+                elif type(op) is Put and (op.replacing is ABSENT or op.replacing is None):
+                    conditional = conditional or op.replacing is ABSENT
+                    row, record = settle(step, None, tick + len(rows), now)
+                    assert row is not None
+                    rows.append((name, *row[1:]))
+                else:
+                    return None
+                if indexes and any(index.covers(step.namespace) for index in indexes):
+                    return None
+                given.append(record)
+            if not conditional:
+                return None
+            results.append(given)
         if not rows:
             return None
         source, new = self._database.table_of(rows)
         sql = _statement(source, tuple(conditions), self._database.holding)
         if self._database.insert(sql, [*new, *bounds], len(rows)):
-            each = iter(results)
-            return [[next(each) for _ in batch] for batch in batches]
+            return results
         self._known = None
         return None
 
@@ -88,13 +97,6 @@ class Guarded:
             },
         )
         return self._known
-
-
-def _conditional(steps: Sequence[Step]) -> bool:
-    """Whether the batch says of some record that it is, or is not there: others may well replace
-    what is there."""
-    ops = (step.op for step in steps)
-    return any(type(op) is Expect or (type(op) is Put and op.replacing is ABSENT) for op in ops)
 
 
 @lru_cache(maxsize=256)
