@@ -310,6 +310,7 @@ class MariaDB(SQLServer):
             *(self.program, "--no-defaults", f"--user={getpass.getuser()}"),
             *(f"--datadir={self.data}", f"--socket={self.folder / 's'}"),
             *(f"--pid-file={self.folder / 'pid'}", f"--port={self.port}"),
+            f"--tmpdir={self.folder}",  # a server that starts empties it of temporary tables
             *("--bind-address=127.0.0.1", *self.naming, *(() if self.durable else sync)),
         )
 

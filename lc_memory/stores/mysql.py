@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import pymysql
 import sqlalchemy as sa
@@ -72,7 +73,6 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
-    integer = "SIGNED"
     sharing = " LOCK IN SHARE MODE"
     listed = "({})"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
@@ -83,6 +83,8 @@ class MySQL(ServerDatabase):
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)
+        #: What stands for the statements that a connection has prepared.
+        self._prepared: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
         super().__init__(
             url,
             "mysql+pymysql",
@@ -99,9 +101,10 @@ class MySQL(ServerDatabase):
             cursor.execute("SELECT version(), @@max_allowed_packet")
             version, connection.max_allowed_packet = cursor.fetchone()
             depth = "cte_max_recursion_depth"
-            if "MariaDB" in version:  # which has RETURNING
+            if "MariaDB" in version:  # MySQL has no RETURNING, and its EXECUTE takes no values
                 depth = "max_recursive_iterations"
                 self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
+                self._prepared[connection] = {}
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
             cursor.execute(
                 "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', "
@@ -116,6 +119,24 @@ class MySQL(ServerDatabase):
             cursor.execute(f"SELECT generation FROM lc_memory_schema{lock}")
             generation = int(cursor.fetchone()[0])
         return lambda: generation
+
+    def repeat(
+        self, connection: Any, sql: str, parameters: Sequence[Any]
+    ) -> tuple[int, Sequence[Any]]:
+        prepared = self._prepared.get(connection)
+        if prepared is not None:
+            if sql not in prepared:
+                try:
+                    with connection.cursor() as cursor:
+                        cursor.execute(f"PREPARE lc_memory_{len(prepared)} FROM %s", (sql,))
+                except pymysql.OperationalError as error:
+                    if error.args[0] != ER.MAX_PREPARED_STMT_COUNT_REACHED:
+                        raise
+                    return super().repeat(connection, sql, parameters)
+                marks = ", ".join(["%s"] * len(parameters))
+                prepared[sql] = f"EXECUTE lc_memory_{len(prepared)} USING {marks}"
+            sql = prepared[sql]
+        return super().repeat(connection, sql, parameters)
 
     def socket_of(self, connection: Any) -> int:
         if not connection.open:  # it closed itself when it was interrupted

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any
 
 
@@ -19,21 +19,27 @@ class Pool:
         self._connect = connect
         self._kept = kept
         self._timeout = timeout
-        self._room = threading.Semaphore(most)
+        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
+        for _ in range(most):
+            self._room.put(None)
         self._idle: list[Any] = []
         self._open = True
 
     def take(self) -> Any:
         """A connection: the one that was used last, or a new one. Raises TimeoutError, and what
         connecting raises."""
-        if not self._room.acquire(timeout=self._timeout):
-            raise TimeoutError
         try:
-            with contextlib.suppress(IndexError):
-                return self._idle.pop()
-            return self._connect()
+            self._room.get(timeout=self._timeout)
+        except Empty:
+            raise TimeoutError from None
+        try:
+            try:
+                idle = self._idle.pop()
+            except IndexError:
+                idle = None
+            return self._connect() if idle is None else idle
         except BaseException:
-            self._room.release()
+            self._room.put(None)
             raise
 
     def give(self, connection: Any) -> None:
@@ -44,12 +50,12 @@ class Pool:
                 self.empty()
         else:
             _close(connection)
-        self._room.release()
+        self._room.put(None)
 
     def drop(self, connection: Any) -> None:
         """Take it back and close it."""
         _close(connection)
-        self._room.release()
+        self._room.put(None)
 
     def empty(self) -> None:
         """Close what nobody uses."""

@@ -7,12 +7,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import orjson
 import psycopg
 import sqlalchemy as sa
+from psycopg import generators
+from psycopg.pq import ExecStatus
 
 from lc_memory import values
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
@@ -70,8 +72,7 @@ class PostgreSQL(ServerDatabase):
     holding = " FOR SHARE OF r"
     current_schema = "current_schema()"
     rewriting = "VACUUM FULL"
-    integer = "bigint"
-    again = MappingProxyType({"prepare": True})
+    number = "?::bigint"
     upserting = ('ON CONFLICT (namespace, "key") DO UPDATE SET', "excluded.{}")
     one_moment = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -80,8 +81,14 @@ class PostgreSQL(ServerDatabase):
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         self._durability = check_durability(durability)
+        #: The names of the statements that a connection has prepared.
+        self._prepared: WeakKeyDictionary[Any, dict[str, bytes]] = WeakKeyDictionary()
         super().__init__(
-            url, "postgresql+psycopg", timeout, connect_timeout=max(1, int(min(timeout, 10)))
+            url,
+            "postgresql+psycopg",
+            timeout,
+            client_encoding="utf8",
+            connect_timeout=max(1, int(min(timeout, 10))),
         )
 
     def prepare(self, connection: Any) -> None:
@@ -100,6 +107,22 @@ class PostgreSQL(ServerDatabase):
         # A statement of its own: it sees what was committed while the lock was waited for.
         cursor = connection.execute("SELECT generation FROM lc_memory_schema")
         return lambda: int(cursor.fetchone()[0])
+
+    def repeat(
+        self, connection: Any, sql: str, parameters: Sequence[Any]
+    ) -> tuple[int, Sequence[Any]]:
+        """See :meth:`ServerDatabase.repeat`. What it gives is one text at most."""
+        # What a cursor does beside this takes longer than all the rest.
+        prepared = self._prepared.setdefault(connection, {})
+        texts = [None if value is None else str(value).encode() for value in parameters]
+        try:
+            name = prepared.get(sql) or _prepare(connection, sql, prepared)
+            result = _sent(connection, name, texts)
+        except psycopg.errors.InvalidSqlStatementName:  # a ROLLBACK makes the driver drop them all
+            prepared.clear()
+            result = _sent(connection, _prepare(connection, sql, prepared), texts)
+        told = result.get_value(0, 0) if result.ntuples else None
+        return result.command_tuples or 0, () if told is None else [(told.decode(),)]
 
     def socket_of(self, connection: Any) -> int:
         return int(connection.fileno())
@@ -173,6 +196,31 @@ class PostgreSQL(ServerDatabase):
         sql, parameters = found
         awkward = "(strpos(r.value, '\\u0000') > 0 OR r.value ~ '\\\\u[dD][89a-fA-F]')"
         return f"CASE WHEN {awkward} THEN true ELSE {sql} END", parameters
+
+
+def _prepare(connection: Any, sql: str, prepared: dict[str, bytes]) -> bytes:
+    """Prepare a statement; its name."""
+    name = b"lc_memory_%d" % len(prepared)
+    first, *parts = sql.split("?")
+    numbered = first + "".join(f"${n}{part}" for n, part in enumerate(parts, 1))
+    connection.pgconn.send_prepare(name, numbered.encode())
+    _result(connection)
+    prepared[sql] = name
+    return name
+
+
+def _sent(connection: Any, name: bytes, parameters: Sequence[bytes | None]) -> Any:
+    """Run a prepared statement."""
+    connection.pgconn.send_query_prepared(name, parameters)
+    return _result(connection)
+
+
+def _result(connection: Any) -> Any:
+    """What the server answers. Raises what a cursor would raise."""
+    (result,) = connection.wait(generators.execute(connection.pgconn))
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    return result
 
 
 def _condition(node: Node | None) -> Sql | None:

@@ -7,9 +7,8 @@ import random
 import select
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -162,44 +161,50 @@ class ServerDatabase(Database):
         """Run one statement that commits by itself. Gives the row that it returns, or an empty
         one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
         the connection does not look alive."""
-        return self._alone(sql, parameters, 1)
+        return self._alone(self.repeat, sql, parameters, 1)
 
     def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
-        return bool(self._alone(sql, parameters, count))
+        return bool(self._alone(_by_cursor, sql, parameters, count))
 
-    def _alone(self, sql: str, parameters: Sequence[Any], count: int) -> list[Any]:
-
+    def _alone(
+        self,
+        execute: Callable[[Any, str, Sequence[Any]], tuple[int, Sequence[Any]]],
+        sql: str,
+        parameters: Sequence[Any],
+        count: int,
+    ) -> list[Any]:
         def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
                 return []  # an idle connection is told of its end, and of nothing else
             try:
-                with connection.cursor() as cursor:
-                    cursor.execute(marked(sql), parameters, **self.again)
-                    if cursor.rowcount != count:
-                        return []
-                    return list(cursor.fetchall()) if cursor.description else [()]
+                changed, rows = execute(connection, sql, parameters)
             except self.error as error:
                 if self.collided(error):
                     return []
                 if self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
                     raise self._unknown(error) from error
                 raise
+            return (list(rows) or [()]) if changed == count else []
 
         return self._surviving(run)
+
+    def repeat(
+        self, connection: Any, sql: str, parameters: Sequence[Any]
+    ) -> tuple[int, Sequence[Any]]:
+        """Run a statement that comes again and again; how many rows it changed, and the rows that
+        it gives."""
+        return _by_cursor(connection, sql, parameters)
 
     @abstractmethod
     def socket_of(self, connection: Any) -> int:
         """The number of its socket."""
 
-    #: How the driver is told that a statement comes again and again.
-    again: Mapping[str, Any] = MappingProxyType({})
-
     #: How an INSERT goes on where the record is there already, and what it calls a column of what
     #: it was to insert. None if it could not give back what it then made of the row.
     upserting: tuple[str, str] | None = None
 
-    #: The type of whole numbers in a CAST.
-    integer: str
+    #: A parameter that is a whole number, where nothing else tells.
+    number = "?"
 
     #: What a SELECT adds to wait for who is about to change its rows, and keep others from it.
     sharing = ""
@@ -310,6 +315,12 @@ class _Collision(Exception):
     """Two writers met; the work is to be done again."""
 
 
+def _by_cursor(connection: Any, sql: str, parameters: Sequence[Any]) -> tuple[int, Sequence[Any]]:
+    cursor = connection.cursor()
+    cursor.execute(marked(sql), parameters)
+    return cursor.rowcount, cursor.fetchall() if cursor.description else ()
+
+
 def _has_news(socket: int) -> bool:
     """Whether there is something to read, be it the end."""
     if hasattr(select, "poll"):  # not on Windows
@@ -319,6 +330,7 @@ def _has_news(socket: int) -> bool:
     return bool(select.select([socket], [], [], 0)[0])
 
 
+@lru_cache(maxsize=256)
 def marked(sql: str) -> str:
     """The SQL with the driver's own marks for parameters."""
     return sql.replace("?", "%s")

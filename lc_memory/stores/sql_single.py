@@ -10,7 +10,6 @@ first. This is the one place beside :mod:`lc_memory.rows` that says what a Put d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -25,23 +24,35 @@ if TYPE_CHECKING:
     from lc_memory.stores.server import ServerDatabase
 
 _FIELDS: Final = 'namespace, "key", value, version, created_at, updated_at, expires_at, owner'
-_LAST: Final = "coalesce((SELECT max(\"key\") FROM lc_memory_records WHERE namespace = ?), '') = ?"
-_SET: Final = "value = ?, version = ?, created_at = ?, updated_at = ?, expires_at = ?, owner = ?"
-_SEEN: Final = 'namespace = ? AND "key" = ? AND version = ? AND created_at = ? AND updated_at = ?'
-_LIVING: Final = "(expires_at IS NULL OR expires_at > ?)"
-_KNOWN: Final = "lc_memory_schema WHERE generation = ?"
+_INSERT: Final = (
+    f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT ?, ?, ?, 1, {{number}}, {{number}}, "
+    "{number}, ? FROM lc_memory_schema WHERE generation = ?"
+)
+_LAST: Final = (
+    " AND coalesce((SELECT max(\"key\") FROM lc_memory_records WHERE namespace = ?), '') = ?"
+)
+_UPDATE: Final = (
+    "UPDATE lc_memory_records SET value = ?, version = ?, created_at = ?, updated_at = ?, "
+    'expires_at = ?, owner = ? WHERE namespace = ? AND "key" = ? AND version = ? '
+    "AND created_at = ? AND updated_at = ?{further} "
+    "AND EXISTS (SELECT 1 FROM lc_memory_schema WHERE generation = ?{sharing})"
+)
 _LOGS: Final = 10_000  # whose ends are remembered
 
 #: What an upsert makes of a row that is there, one that has expired counting as absent. Expiry
-#: comes last: MySQL sets one column after the other.
+#: comes last: MySQL sets one column after the other. What it gives is one text: drivers take as
+#: long over each further column as over a parameter.
 _SUCCEEDING: Final = (
-    "value = {value}, version = CASE WHEN {dead} THEN 1 ELSE {old}.version + 1 END, "
+    " {clause} value = {value}, version = CASE WHEN {dead} THEN 1 ELSE {old}.version + 1 END, "
     "created_at = CASE WHEN {dead} THEN {created_at} ELSE {old}.created_at END, "
     "updated_at = CASE WHEN {dead} THEN {updated_at} "
     "ELSE greatest({updated_at}, {old}.updated_at) END, "
     "owner = CASE WHEN {dead} THEN {owner} ELSE coalesce({owner}, {old}.owner) END, "
-    "expires_at = {expires_at} RETURNING version, created_at, updated_at, owner"
+    "expires_at = {expires_at} RETURNING concat_ws(',', version, created_at, updated_at, owner)"
 )
+
+_LIVING: Final = " AND (expires_at IS NULL OR expires_at > ?)"
+_AS_SEEN: Final = (f"{_LIVING} AND owner = ?", f"{_LIVING} AND owner IS NULL")
 
 
 class Singles:
@@ -69,7 +80,8 @@ class Singles:
             sql = 'SELECT max("key") FROM lc_memory_records WHERE namespace = ?'
             ((last,),) = self._database.select(sql, [name])
         row, record = self._settled(replace(step, key=next_key(last)), None)
-        if not self._inserted(row, generation, _LAST, [name, last or ""]):
+        values = [*_new(row), generation, name, last or ""]
+        if not self._database.run_alone(self._appending, values):
             return None
         if len(self._ends) >= _LOGS:
             self._ends.clear()
@@ -81,11 +93,10 @@ class Singles:
         seen = step.op.replacing
         if seen is None and step.op.seal is None and self._database.upserting:
             return self._upserted(step, generation)
-        condition, bounds = "1 = 1", list[Any]()
+        further, bounds = "", list[Any]()
         if isinstance(seen, Record):  # what it was then, if it is so still, need not be read
             held: Row | None = Row.of(seen, "")._replace(expires=None)
-            condition, bounds = _LIVING, [self._clock.now()]
-            condition += f" AND owner {'IS NULL' if seen.owner is None else '= ?'}"
+            further, bounds = _AS_SEEN[seen.owner is None], [self._clock.now()]
             bounds += [] if seen.owner is None else [seen.owner]
         elif seen is ABSENT:
             held = None
@@ -93,51 +104,51 @@ class Singles:
             held = load(self._database.select, self._database, [step.id], False).get(step.id)
         row, record = self._settled(step, held)
         if held is None:
-            return [record] if self._inserted(row, generation) else None
-        known = [write_namespace(row.namespace), row.key, *held[3:6], *bounds]
-        wrote = self._database.run_alone(
-            f"UPDATE lc_memory_records SET {_SET} WHERE {_SEEN} AND {condition} AND EXISTS "
-            f"(SELECT 1 FROM {_KNOWN}{self._database.sharing})",
-            [*row[2:], *known, generation],
-        )
+            wrote = self._database.run_alone(self._inserting, [*_new(row), generation])
+        else:
+            known = [write_namespace(row.namespace), row.key, *held[3:6], *bounds]
+            sql = _UPDATE.format(further=further, sharing=self._database.sharing)
+            wrote = self._database.run_alone(sql, [*row[2:], *known, generation])
         return [record] if wrote else None
 
     def _upserted(self, step: Step, generation: int) -> list[Record | None] | None:
         row, _ = self._settled(step, None)
-        dead = [self._clock.now()] * self._succeeding.count("?")
-        written = self._inserted(row, generation, bounds=dead, otherwise=self._succeeding)
+        written = self._database.run_alone(self._upserting, [*_new(row), generation])
         if not written:
             return None
-        version, created, updated, owner = written[0]
-        row = row._replace(version=version, created=created, updated=updated, owner=owner)
+        version, created, updated, *owner = written[0][0].split(",", 3)
+        row = row._replace(
+            version=int(version),
+            created=int(created),
+            updated=int(updated),
+            owner=owner[0] if owner else None,
+        )
         return [Record.told_by(row)]
 
     @cached_property
-    def _succeeding(self) -> str:
+    def _inserting(self) -> str:
+        return _INSERT.format(number=self._database.number) + self._database.sharing
+
+    @cached_property
+    def _appending(self) -> str:
+        return _INSERT.format(number=self._database.number) + _LAST + self._database.sharing
+
+    @cached_property
+    def _upserting(self) -> str:
         clause, new = self._database.upserting or ("", "")
         columns = ("value", "created_at", "updated_at", "expires_at", "owner")
         told = {column: new.format(column) for column in columns}
         old = "lc_memory_records"
-        return f" {clause} {_SUCCEEDING.format(old=old, dead=f'{old}.expires_at <= ?', **told)}"
-
-    def _inserted(
-        self,
-        row: Row,
-        generation: int,
-        further: str = "1 = 1",
-        bounds: Sequence[Any] = (),
-        otherwise: str = "",
-    ) -> list[Any]:
-        number = f"CAST(? AS {self._database.integer})"
-        values = f"?, ?, ?, {number}, {number}, {number}, {number}, ?"
-        return self._database.run_alone(
-            f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT {values} "
-            f"FROM {_KNOWN} AND {further}{self._database.sharing}{otherwise}",
-            [write_namespace(row.namespace), *row[1:], generation, *bounds],
-        )
+        dead = f"{old}.expires_at <= {told['updated_at']}"
+        return self._inserting + _SUCCEEDING.format(clause=clause, old=old, dead=dead, **told)
 
     def _settled(self, step: Step, held: Row | None) -> tuple[Row, Record]:
         row, record = settle(step, held, self._clock.ticks(1), self._clock.now())
         assert row is not None
         assert record is not None
         return row, record
+
+
+def _new(row: Row) -> list[Any]:
+    """What is bound of a row that was not there: it is of version 1."""
+    return [write_namespace(row.namespace), row.key, row.text, *row[4:]]

@@ -258,6 +258,18 @@ class TestPostgreSQL(_OnServer):
     def _databases(self, postgres_databases: Databases) -> None:
         self.databases = postgres_databases
 
+    def test_what_was_prepared_and_dropped_is_prepared_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.open_store(tmp_path) as store:
+            for _ in range(2):
+                store.put(("n",), "k", {})
+            store._db.transact(lambda session: session.run("DEALLOCATE ALL"))
+            monkeypatch.setattr(store._db, "transact", _boom)
+            assert store.put(("n",), "k", {}).version == 3
+            names = store._db.select("SELECT name FROM pg_prepared_statements")
+            assert ("lc_memory_0",) in names
+
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         return int(store._db.select(sql)[0][0])
@@ -267,6 +279,19 @@ class TestMariaDB(_OnServer):
     @pytest.fixture(autouse=True)
     def _databases(self, mariadb_databases: Databases) -> None:
         self.databases = mariadb_databases
+
+    def test_a_server_may_prepare_no_more(self, tmp_path: Path) -> None:
+        most = "SET GLOBAL max_prepared_stmt_count = "
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            store._db.transact(lambda session: session.run(f"{most}0"))
+            try:
+                assert store.put(("n",), "k", {}).version == 2
+                assert store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")[0][1] == "0"
+            finally:
+                store._db.transact(lambda session: session.run(f"{most}DEFAULT"))
+            assert store.put(("n",), "k", {}).version == 3
+            assert store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")[0][1] == "1"
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
