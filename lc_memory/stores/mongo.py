@@ -59,6 +59,7 @@ from lc_memory.stores.urls import parse_url
 
 _CHUNK: Final = 200  # ids a query
 _TURNS: Final = 64  # locks for the logs: threads of one process need not collide at a log's end
+_GUESSES: Final = 8  # places at a log's end that are tried before it is asked for again
 _MOST: Final = 5000  # records a query, where Python filters
 _MOST_IN_TRANSACTION: Final = 100_000  # records a Clear deletes: the server gives it a minute
 _WITHOUT_VALUE: Final = {"value": 0, "text": 0}
@@ -269,27 +270,39 @@ class MongoStore(Store):
         if steps[0].key is not None:
             return self._tried(steps)
         with self._turns[hash(steps[0].namespace) % _TURNS]:
-            return self._tried(steps)
+            return [self._appended(steps[0])]
 
     def _tried(self, steps: Sequence[Step]) -> list[Record | None]:
         for attempt in range(RETRIES):
-            held = None
-            if steps[0].key is None:
-                known = [replace(steps[0], key=_next_key(self._records, steps[0].namespace))]
-            else:
-                known = list(steps)
-                held = _load(self._records, [known[0].id], _need_values(steps)).get(known[0].id)
+            held = _load(self._records, [steps[0].id], _need_values(steps)).get(steps[0].id)
             tick, now = self._clock.ticks(len(steps)), self._clock.now()
             row, results = held, []
-            for i, step in enumerate(known):
+            for i, step in enumerate(steps):
                 row, result = settle(step, row, tick + i, now)
                 results.append(result)
             if row is held or self._swap(held, row):
-                if row is not None and steps[0].key is not None:
+                if row is not None:
                     self._singles.remember(row)
                 return results
             pause(attempt)
         raise StoreUnavailable("MongoDB: others write this record all the time")
+
+    def _appended(self, step: Step) -> Record | None:
+        """Append to a log. Who finds its place taken tries the next one, without asking for the
+        end again: so it is ahead of those who come after it, and waits for few of them."""
+        key = None
+        for attempt in range(RETRIES):
+            if key is None:
+                key = _next_key(self._records, step.namespace)
+            tick, now = self._clock.ticks(1), self._clock.now()
+            row, record = settle(replace(step, key=key), None, tick, now)
+            if self._swap(None, row):
+                return record
+            key = next_key(key)
+            if attempt % _GUESSES == _GUESSES - 1:
+                key = None
+                pause(attempt // _GUESSES)
+        raise StoreUnavailable("MongoDB: others append to this log all the time")
 
     def _swap(self, held: Row | None, row: Row | None) -> bool:
         """Write the row, if what is stored is still the one that was seen."""
