@@ -72,6 +72,13 @@ class Database(ABC):
     tells_duplicates = False
     duplicate: type[Exception] = Exception
 
+    #: The columns of a record ``r``, in the order of a Row. Those after the value may be one text,
+    #: which :func:`lc_memory.stores.sql_batch.state_in` reads.
+    columns = ", ".join(
+        ["r.namespace", 'r."key"', "r.value"]
+        + [f"r.{f}" for f in ("version", "created_at", "updated_at", "expires_at", "owner")]
+    )
+
     #: Whether each statement is a message to a server, for whose answer one waits.
     distant = False
 

@@ -73,6 +73,10 @@ class MySQL(ServerDatabase):
     error = pymysql.MySQLError
     locking = " FOR UPDATE"
     current_schema = "database()"
+    columns = (  # PyMySQL takes its time over each column
+        "r.namespace, r.\"key\", r.value, concat_ws(',', coalesce(r.expires_at, ''), r.version, "
+        "r.created_at, r.updated_at, r.owner)"
+    )
     sharing = " LOCK IN SHARE MODE"
     listed = "({})"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"

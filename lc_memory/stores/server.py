@@ -104,12 +104,7 @@ class ServerDatabase(Database):
     # -- the same for all ------------------------------------------------------------------
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        def read(connection: Any) -> list[Any]:
-            with connection.cursor() as cursor:
-                cursor.execute(marked(sql), parameters)
-                return list(cursor.fetchall())
-
-        return self._surviving(read)
+        return list(self._surviving(lambda connection: _by_cursor(connection, sql, parameters)[1]))
 
     def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
         deadline = time.monotonic() + self.timeout

@@ -28,9 +28,8 @@ from lc_memory.stores.sql_filters import index_keys
 _FIELDS: Final = ("version", "created_at", "updated_at", "expires_at", "owner")
 
 #: The columns of a record ``r``, in the order of a Row.
-COLUMNS: Final = ", ".join(["r.namespace", 'r."key"', "r.value", *(f"r.{f}" for f in _FIELDS)])
+COLUMNS: Final = Database.columns
 
-_WITHOUT_VALUE: Final = COLUMNS.replace("r.value", "'{}'")
 _NAMES: Final = 'r.namespace, r."key", '
 _NAME_AND_STATE: Final = 'r.namespace, r."key", r.version, r.updated_at, r.expires_at'
 
@@ -236,7 +235,7 @@ def load(
     lock: bool = False,
 ) -> dict[Id, Row]:
     """The rows of those ids that are there, in one statement for each few hundred."""
-    columns = COLUMNS if whole else _WITHOUT_VALUE
+    columns = database.columns if whole else database.columns.replace("r.value", "'{}'")
     rows: dict[Id, Row] = {}
     for start in range(0, len(ids), _CHUNK):
         source, condition, parameters = database.among(ids[start : start + _CHUNK])
@@ -245,7 +244,8 @@ def load(
         sql = f"SELECT {columns} FROM {source} WHERE {condition}"
         for found in select(sql + database.locking if lock else sql, parameters):
             if len(ids) == 1:
-                return {ids[0]: Row(*ids[0], *found)}
+                state = found[1:] if len(found) > 2 else state_in(found[1])
+                return {ids[0]: Row(*ids[0], found[0], *state)}
             row = row_of(found)
             rows[row[:2]] = row
     return rows
@@ -265,7 +265,22 @@ def load_states(
 
 
 def row_of(columns: Sequence[Any]) -> Row:
+    if len(columns) == 4:
+        columns = [*columns[:3], *state_in(columns[3])]
     return Row._make((read_namespace(columns[0]), *columns[1:]))
+
+
+def state_in(text: str) -> tuple[int, int, int, int | None, str | None]:
+    """What follows the value in a Row, of a text: the time of expiry (or nothing), the version,
+    the times of creation and update and the owner, if there is one."""
+    expires, version, created, updated, *owner = text.split(",", 4)
+    return (
+        int(version),
+        int(created),
+        int(updated),
+        int(expires) if expires else None,
+        owner[0] if owner else None,
+    )
 
 
 def name_of(id: Id) -> tuple[str, str]:

@@ -26,6 +26,7 @@ class FrozenDatabase(Database):
         self._session = session
         self.engine = database.engine
         self.listed = database.listed
+        self.columns = database.columns
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._session.select(sql, parameters)

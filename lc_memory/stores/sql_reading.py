@@ -23,7 +23,7 @@ from lc_memory.rows import Row
 from lc_memory.store import Clock, Index, Store
 from lc_memory.stores.database import Database, Names
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
-from lc_memory.stores.sql_batch import COLUMNS, allowed, load, load_states, row_of, under
+from lc_memory.stores.sql_batch import allowed, load, load_states, row_of, under
 from lc_memory.stores.sql_filters import ODD_KEY, Ranges, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
@@ -179,7 +179,7 @@ class SQLReader(Store):
             )
             conditions.append(beyond)
             parameters += bounds
-        sql = f"SELECT {COLUMNS} FROM {source} WHERE {' AND '.join(conditions)}"
+        sql = f"SELECT {self._db.columns} FROM {source} WHERE {' AND '.join(conditions)}"
         if order.attribute is not None or walk is not None:
             direction = " DESC" if order.descending else ""
             sql += f" ORDER BY {', '.join(column + direction for column in columns)}"
