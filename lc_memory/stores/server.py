@@ -156,23 +156,17 @@ class ServerDatabase(Database):
         """Run one statement that commits by itself. Gives the row that it returns, or an empty
         one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
         the connection does not look alive."""
-        return self._alone(self.repeat, sql, parameters, 1)
+        return self._alone(sql, parameters, 1)
 
     def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
-        return bool(self._alone(_by_cursor, sql, parameters, count))
+        return bool(self._alone(sql, parameters, count))
 
-    def _alone(
-        self,
-        execute: Callable[[Any, str, Sequence[Any]], tuple[int, Sequence[Any]]],
-        sql: str,
-        parameters: Sequence[Any],
-        count: int,
-    ) -> list[Any]:
+    def _alone(self, sql: str, parameters: Sequence[Any], count: int) -> list[Any]:
         def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
                 return []  # an idle connection is told of its end, and of nothing else
             try:
-                changed, rows = execute(connection, sql, parameters)
+                changed, rows = self.repeat(connection, sql, parameters)
             except self.error as error:
                 if self.collided(error):
                     return []

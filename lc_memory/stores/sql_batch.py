@@ -81,9 +81,9 @@ class Batch:
             if results is not None:
                 return results
         ids = sorted({step.id for step in steps if step.key is not None})
-        # Only what gives a record back needs its value.
-        whole = any(isinstance(step.op, Delete | Touch) for step in steps)
         if ids:
+            # Only what gives a record back needs its value.
+            whole = any(isinstance(step.op, (Delete, Touch)) for step in steps)
             self._rows = load(self._session.select, self._database, ids, whole, lock=True)
             self._stored = set(self._rows)
         results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
