@@ -333,6 +333,12 @@ class Clock:
             self._last = first + count - 1
         return first
 
+    def release(self, first: int, count: int) -> None:
+        """Give back what was reserved, as nothing was written with it (if it is still the last)."""
+        with self._lock:
+            if self._last == first + count - 1:
+                self._last = first - 1
+
 
 def outcome(result: Outcome) -> list[Record | None]:
     """The results of a batch, or its error raised."""

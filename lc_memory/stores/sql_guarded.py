@@ -40,46 +40,37 @@ class Guarded:
 
     def write(self, batches: Sequence[Sequence[Step]]) -> list[list[Record | None]] | None:
         """Carry out all of the batches; None if they are a transaction's to do."""
-        if sum(map(len, batches)) > _MOST:
+        count = sum(map(len, batches))
+        if count > _MOST or not all(map(_conditional, batches)):
             return None
         generation, indexes = self._known or self._read_indexes()
-        if WORDS in indexes:
+        steps = [step for batch in batches for step in batch]
+        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
             return None
-        tick, now = self._clock.ticks(_MOST), self._clock.now()
+        tick, now = self._clock.ticks(count), self._clock.now()
         rows: list[tuple[Any, ...]] = []
         conditions: list[bool] = []  # whether it says of which version a record must be
         bounds: list[Any] = [generation]
-        results: list[list[Record | None]] = []
-        for batch in batches:
-            given: list[Record | None] = []
-            conditional = False  # others may well replace what is there
-            for step in batch:
-                op, name, record = step.op, write_namespace(step.namespace), None
-                if type(op) is Expect:
-                    conditional = True
-                    bounds += name, step.key, now
-                    if isinstance(op.seen, Record):
-                        bounds += op.seen.version, values.micros(op.seen.created_at)
-                    conditions.append(isinstance(op.seen, Record))
-                elif type(op) is Put and (op.replacing is ABSENT or op.replacing is None):
-                    conditional = conditional or op.replacing is ABSENT
-                    row, record = settle(step, None, tick + len(rows), now)
-                    assert row is not None
-                    rows.append((name, *row[1:]))
-                else:
-                    return None
-                if indexes and any(index.covers(step.namespace) for index in indexes):
-                    return None
-                given.append(record)
-            if not conditional:
-                return None
-            results.append(given)
-        if not rows:
-            return None
-        source, new = self._database.table_of(rows)
-        sql = _statement(source, tuple(conditions), self._database.holding)
-        if self._database.insert(sql, [*new, *bounds], len(rows)):
-            return results
+        results: list[Record | None] = []
+        for at, step in enumerate(steps):
+            op, name, record = step.op, write_namespace(step.namespace), None
+            if type(op) is Expect:
+                bounds += name, step.key, now
+                if isinstance(op.seen, Record):
+                    bounds += op.seen.version, values.micros(op.seen.created_at)
+                conditions.append(isinstance(op.seen, Record))
+            else:
+                row, record = settle(step, None, tick + at, now)
+                assert row is not None
+                rows.append((name, *row[1:]))
+            results.append(record)
+        if rows:
+            source, new = self._database.table_of(rows)
+            sql = _statement(source, tuple(conditions), self._database.holding)
+            if self._database.insert(sql, [*new, *bounds], len(rows)):
+                each = iter(results)
+                return [[next(each) for _ in batch] for batch in batches]
+        self._clock.release(tick, count)
         self._known = None
         return None
 
@@ -97,6 +88,21 @@ class Guarded:
             },
         )
         return self._known
+
+
+def _conditional(steps: Sequence[Step]) -> bool:
+    """Whether they are new records and conditions, and say of some record that it is, or is not
+    there: others may well replace what is there."""
+    told = False
+    for step in steps:
+        op = step.op
+        if type(op) is Expect:
+            told = True
+        elif type(op) is Put and (op.replacing is None or op.replacing is ABSENT):
+            told = told or op.replacing is ABSENT
+        else:
+            return False
+    return told
 
 
 @lru_cache(maxsize=256)
