@@ -109,12 +109,15 @@ class PostgreSQL(ServerDatabase):
         # What a cursor does beside this takes longer than all the rest.
         prepared = self._prepared.setdefault(connection, {})
         texts = [None if value is None else str(value).encode() for value in parameters]
+        name = prepared.get(sql)
+        if name is None:
+            name = prepared[sql] = b"lc_memory_%d" % len(prepared)
+            _prepare(connection, name, sql)
         try:
-            name = prepared.get(sql) or _prepare(connection, sql, prepared)
             result = _sent(connection, name, texts)
-        except psycopg.errors.InvalidSqlStatementName:  # a ROLLBACK makes the driver drop them all
-            prepared.clear()
-            result = _sent(connection, _prepare(connection, sql, prepared), texts)
+        except psycopg.errors.InvalidSqlStatementName:  # after a ROLLBACK the driver drops them all
+            _prepare(connection, name, sql)
+            result = _sent(connection, name, texts)
         told = result.get_value(0, 0) if result.ntuples else None
         return result.command_tuples or 0, () if told is None else [(told.decode(),)]
 
@@ -209,15 +212,11 @@ def _array(column: Sequence[str | int | None]) -> str:
     return f"{{{','.join(elements)}}}"
 
 
-def _prepare(connection: Any, sql: str, prepared: dict[str, bytes]) -> bytes:
-    """Prepare a statement; its name."""
-    name = b"lc_memory_%d" % len(prepared)
+def _prepare(connection: Any, name: bytes, sql: str) -> None:
     first, *parts = sql.split("?")
     numbered = first + "".join(f"${n}{part}" for n, part in enumerate(parts, 1))
     connection.pgconn.send_prepare(name, numbered.encode())
     _result(connection)
-    prepared[sql] = name
-    return name
 
 
 def _sent(connection: Any, name: bytes, parameters: Sequence[bytes | None]) -> Any:
