@@ -36,6 +36,9 @@ _LOCK: Final = 7_461_105_203
 _SOON: Final = 2
 _NEVER: Final = 2**62
 
+#: How many statements we prepare on one connection; of the others the driver keeps the latest.
+_MOST_PREPARED: Final = 100
+
 #: Unique violation, serialization failure, deadlock.
 _COLLISIONS: Final = ("23505", "40001", "40P01")
 
@@ -111,6 +114,8 @@ class PostgreSQL(ServerDatabase):
         texts = [None if value is None else str(value).encode() for value in parameters]
         name = prepared.get(sql)
         if name is None:
+            if len(prepared) >= _MOST_PREPARED:
+                return super().repeat(connection, sql, parameters)
             name = prepared[sql] = b"lc_memory_%d" % len(prepared)
             _prepare(connection, name, sql)
         try:

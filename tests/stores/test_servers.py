@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lc_memory import ABSENT, Conflict, Index, Memory, Put, Query, StoreError, StoreUnavailable
+from lc_memory import (
+    ABSENT,
+    Conflict,
+    Expect,
+    Index,
+    Memory,
+    Put,
+    Query,
+    StoreError,
+    StoreUnavailable,
+)
 from lc_memory.log import Log
 from lc_memory.records import Namespace
 from lc_memory.stores.schema import VERSION
@@ -271,6 +281,21 @@ class TestPostgreSQL(_OnServer):
                 assert store.put(("n",), "k", {}).version == version
             names = store._db.select("SELECT name FROM pg_prepared_statements")
             assert {("lc_memory_0",), ("lc_memory_1",)} <= set(names)
+
+    def test_no_more_is_prepared_than_that(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lc_memory.stores.postgres._MOST_PREPARED", 1)
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            monkeypatch.setattr(store._db, "transact", _boom)
+            for version in (2, 3):
+                assert store.put(("n",), "k", {}).version == version
+                Log(store, ("log",)).append([{"n": version}])
+                store.write([Expect(("n",), "k"), Put(("m",), f"{version}", {"'\\\"": '\\"{,}'})])
+            assert store.get(("m",), "3").value == {"'\\\"": '\\"{,}'}  # type: ignore[union-attr]
+            sql = "SELECT name FROM pg_prepared_statements WHERE starts_with(name, 'lc_memory')"
+            assert store._db.select(sql) == [("lc_memory_0",)]
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
