@@ -148,6 +148,9 @@ class Database(ABC):
         )
         return [name for (name,) in found]
 
+    #: Whether it sorts all that a join finds before it gives the first of it.
+    sorts_all = False
+
     #: How a list of pairs stands after IN.
     listed = "(VALUES {})"
 

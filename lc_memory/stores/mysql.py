@@ -79,6 +79,7 @@ class MySQL(ServerDatabase):
     )
     sharing = " LOCK IN SHARE MODE"
     listed = "({})"
+    sorts_all = True
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
     one_moment = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",

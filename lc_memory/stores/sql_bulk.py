@@ -27,6 +27,7 @@ class FrozenDatabase(Database):
         self.engine = database.engine
         self.listed = database.listed
         self.columns = database.columns
+        self.sorts_all = database.sorts_all
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._session.select(sql, parameters)

@@ -24,7 +24,7 @@ from lc_memory.store import Clock, Index, Store
 from lc_memory.stores.database import Database, Names
 from lc_memory.stores.names import namespace_range, read_namespace, write_namespace
 from lc_memory.stores.sql_batch import allowed, load, load_states, row_of, under
-from lc_memory.stores.sql_filters import ODD_KEY, Ranges, best_ranges, only_of
+from lc_memory.stores.sql_filters import ODD_KEY, Ranges, Sql, best_ranges, only_of
 
 #: The entries of an index in a namespace; none, if it does not tell all of one of its records.
 _WALKED: Final = (
@@ -150,8 +150,29 @@ class SQLReader(Store):
         most: int | None = None,
     ) -> list[Row]:
         """Candidates in their order; none, if an index has ``most`` of them in its range."""
+        if walk is not None and limit is not None and self._db.sorts_all:
+            near = self._near(query, after, limit, walk)
+            if near is not None:
+                sql, parameters = self._statement(query, after, limit, offset, walk, near=near)
+                rows = [row_of(found) for found in self._db.select(sql, parameters)]
+                if len(rows) == limit:
+                    return rows
         sql, parameters = self._statement(query, after, limit, offset, walk, most)
         return [row_of(found) for found in self._db.select(sql, parameters)]
+
+    def _near(self, query: Query, after: Position | None, limit: int, walk: int) -> Sql | None:
+        """The part of an index to walk that should be enough for a page. None: all of it."""
+        conditions, parameters = self._walking(query, walk)
+        last, first = (">=", "<=") if query.sort.descending else ("<=", ">=")
+        if after is not None:
+            conditions.append(f"f.sort_key {first} ?")
+            parameters.append(after[0])
+        sql = (
+            f"SELECT hex(f.sort_key) FROM lc_memory_fields AS f WHERE {' AND '.join(conditions)} "
+            f"ORDER BY f.sort_key{' DESC' if query.sort.descending else ''} LIMIT 1 OFFSET ?"
+        )
+        found = self._db.select(sql, [*parameters, 2 * limit])
+        return (f"f.sort_key {last} ?", [bytes.fromhex(found[0][0])]) if found else None
 
     def _statement(
         self,
@@ -161,8 +182,12 @@ class SQLReader(Store):
         offset: int,
         walk: int | None = None,
         most: int | None = None,
+        near: Sql | None = None,
     ) -> tuple[str, list[Any]]:
         source, conditions, parameters = self._candidates(query, walk, most)
+        if near is not None:
+            conditions.append(near[0])
+            parameters += near[1]
         order = query.sort
         columns = {"r.namespace": "namespace", 'r."key"': "key"}
         if order.attribute in ("created_at", "updated_at"):
@@ -223,12 +248,8 @@ class SQLReader(Store):
         # CROSS JOIN: SQLite keeps the order, instead of trying the namespace's range first.
         if walk is not None:
             source = "lc_memory_fields AS f CROSS JOIN lc_memory_records AS r"
-            place = [walk, write_namespace(query.prefix)]
-            conditions += ["r.id = f.record_id", _WALKED]
-            parameters += [*place, *place, ODD_KEY]
-            if entries is not None and entries[2].path == query.sort.path and entries[2].only:
-                conditions.append("f.sort_key BETWEEN ? AND ?")
-                parameters += entries[2].only
+            walked, parameters = self._walking(query, walk)
+            conditions += ["r.id = f.record_id", *walked]
         elif entries is not None:
             sql, keys, ranges = entries
             low, high = ranges.ranges[0]
@@ -261,6 +282,16 @@ class SQLReader(Store):
             conditions.append(condition)
             parameters += names
         return source, conditions, parameters
+
+    def _walking(self, query: Query, walk: int) -> tuple[list[str], list[Any]]:
+        """The conditions on the entries ``f`` of the index to walk."""
+        place = [walk, write_namespace(query.prefix)]
+        conditions, parameters = [_WALKED], [*place, *place, ODD_KEY]
+        entries = None if query.node is None else self._entries(query)
+        if entries is not None and entries[2].path == query.sort.path and entries[2].only:
+            conditions.append("f.sort_key BETWEEN ? AND ?")
+            parameters += entries[2].only
+        return conditions, parameters
 
     def count(self, query: Query | None = None) -> int:
         query = query or Query()

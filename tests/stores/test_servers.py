@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,32 @@ class TestMariaDB(_OnServer):
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
         return int(store._db.select(sql)[0][0])
+
+    def test_a_page_takes_a_page_of_an_index(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        with self.open_store(tmp_path, indexes=[Index.of(("docs",), "n")], clock=clock) as store:
+            store.write([Put(("docs",), f"{i:04}", {"n": i % 1500}) for i in range(3000)])
+            store.write(
+                [Put(("users", f"{i:02}"), f"{k:02}", {}) for i in range(50) for k in range(50)]
+            )
+            for order, ends in (("n", range(50)), ("-n", range(1499, 1449, -1))):
+                query = Query(("docs",), exact=True, order=order, limit=10)
+                found: list[int] = []
+                before = self.rows_read(store)
+                for _ in range(10):
+                    page = store.find(query)
+                    found += [record.value["n"] for record in page.records]
+                    query = replace(query, cursor=page.cursor)
+                assert found == [n for n in ends for _ in "ab"]
+                assert self.rows_read(store) - before < 3000
+            before = self.rows_read(store)
+            assert len(store.namespaces(("users",))) == 50
+            assert self.rows_read(store) - before < 1000
+
+    def rows_read(self, store: SQLStore) -> int:
+        """How many rows and entries of indexes the store's one connection has read so far."""
+        found = store._db.select("SHOW SESSION STATUS LIKE 'Handler_read%%'")
+        return sum(int(count) for _, count in found)
 
     def test_what_the_server_would_not_take_is_refused_alone(self, tmp_path: Path) -> None:
         """The server would drop the connection, and with it what others committed together."""
