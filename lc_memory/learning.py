@@ -91,32 +91,64 @@ def learn(
     session_id: str = "learned",
     prompt: str = PROMPT,
 ) -> Learned:
-    result = Learned()
-    if isinstance(messages, str):
-        session_id = messages
-    else:
-        result.stored = _keep(memory, messages, session_id)
-    said = _said(memory, session_id)
-    marks: Namespace = (*memory.scope, "learned", session_id)
-    left = _left(memory, marks, [entry for entry in said if entry.role == "user"])
+    lesson = _Lesson(memory, messages, session_id, prompt)
     asked = model.with_structured_output(Statements, include_raw=True)
-    for start in range(0, len(left), TOGETHER):
-        part = left[start : start + TOGETHER]
-        shown = said[said.index(part[0]) : said.index(part[-1]) + 1]
-        known = _known(memory, " ".join(entry.text for entry in part))
-        answer: Any = asked.invoke(
-            [SystemMessage(prompt), HumanMessage(_material(shown, part, known))]
-        )
+    for part in lesson.parts:
+        lesson.take(part, asked.invoke(lesson.prompt(part)))
+    return lesson.result
+
+
+async def alearn(
+    memory: Memory,
+    messages: Sequence[BaseMessage] | str,
+    model: BaseChatModel,
+    session_id: str = "learned",
+    prompt: str = PROMPT,
+) -> Learned:
+    run = memory.bridge.run
+    lesson = await run(_Lesson, memory, messages, session_id, prompt)
+    asked = model.with_structured_output(Statements, include_raw=True)
+    for part in lesson.parts:  # while a model thinks, no thread waits for it
+        answer = await asked.ainvoke(await run(lesson.prompt, part))
+        await run(lesson.take, part, answer)
+    return lesson.result
+
+
+class _Lesson:
+    """What is to be learned from some messages, which are stored, part by part."""
+
+    def __init__(
+        self, memory: Memory, messages: Sequence[BaseMessage] | str, session_id: str, prompt: str
+    ) -> None:
+        self.result = Learned()
+        if isinstance(messages, str):
+            session_id = messages
+        else:
+            self.result.stored = _keep(memory, messages, session_id)
+        self._memory = memory
+        self._prompt = prompt
+        self._said = _said(memory, session_id)
+        self._marks: Namespace = (*memory.scope, "learned", session_id)
+        left = _left(memory, self._marks, [entry for entry in self._said if entry.role == "user"])
+        self.parts = [left[start : start + TOGETHER] for start in range(0, len(left), TOGETHER)]
+
+    def prompt(self, part: Sequence[_Said]) -> list[BaseMessage]:
+        """What the model is asked."""
+        shown = self._said[self._said.index(part[0]) : self._said.index(part[-1]) + 1]
+        known = _known(self._memory, " ".join(entry.text for entry in part))
+        return [SystemMessage(self._prompt), HumanMessage(_material(shown, part, known))]
+
+    def take(self, part: Sequence[_Said], answer: Any) -> None:
+        """Store what it answered."""
         for name, count in (getattr(answer["raw"], "usage_metadata", None) or {}).items():
-            if name in result.tokens:
-                result.tokens[name] += count
+            if name in self.result.tokens:
+                self.result.tokens[name] += count
         if answer["parsing_error"] is not None or not isinstance(answer["parsed"], Statements):
             raise LearningFailed(
                 "the model's answer does not have the form that was asked for "
                 f"({answer['parsing_error'] or 'none'}); the messages are stored, call learn again"
             )
-        _settle(memory, answer["parsed"].statements, part, marks, result)
-    return result
+        _settle(self._memory, answer["parsed"].statements, part, self._marks, self.result)
 
 
 def _left(memory: Memory, marks: Namespace, said: Sequence[_Said]) -> list[_Said]:

@@ -189,6 +189,9 @@ class Recalling:
         prompt: str | None = None,
     ) -> Learned:
         """:meth:`learn` for asyncio."""
-        return await self.bridge.run(
-            self.learn, messages, user, model, session_id=session_id, prompt=prompt
-        )
+        from lc_memory.learning import PROMPT, alearn
+
+        memory = self._of(user)
+        if model is None:
+            raise TypeError("learn: give a chat model, model=…")
+        return await alearn(memory, messages, model, session_id, prompt or PROMPT)

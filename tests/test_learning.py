@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import Field
 
 from lc_memory import InvalidDocument, Knowledge, Memory, knowledge
+from lc_memory.aio import THREADS
 from lc_memory.errors import LCMemoryError
 from lc_memory.knowledge import FENCE
 from memory_agent.offline import OfflineModel
@@ -57,6 +59,21 @@ class Extracting(BaseChatModel):
         used = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
         message = AIMessage("", tool_calls=calls, usage_metadata=used)  # type: ignore[arg-type]
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class Thinking(Extracting):
+    """A model for asyncio alone, which answers when it may."""
+
+    begun: asyncio.Event = Field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = Field(default_factory=asyncio.Event)
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        raise AssertionError("a thread would wait for this")
+
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        self.begun.set()
+        await self.may_answer.wait()
+        return Extracting._generate(self, messages)
 
 
 def each_message(material: dict[str, Any]) -> dict[str, Any]:
@@ -310,6 +327,28 @@ def test_what_the_tools_remember_has_the_same_shape(memory: Memory) -> None:
     assert facts(memory) == ["lives in Bergen", "lives in Oslo"]
     assert known.forget("oslo") == ["lives in Oslo", "lives in Oslo"]
     assert facts(memory) == ["lives in Bergen"]
+
+
+async def test_no_thread_waits_for_a_model_and_a_cancelled_caller_for_nothing(
+    memory: Memory,
+) -> None:
+    models = [Thinking(extract=each_message) for _ in range(2 * THREADS)]
+    learning = [
+        asyncio.create_task(memory.alearn([said(f"I like {n}")], f"u{n}", model))
+        for n, model in enumerate(models)
+    ]
+    for model in models:
+        await model.begun.wait()
+    await memory.astore_memory("notes", {"id": "1"})  # there is a thread for it
+    learning[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await learning[0]
+    for model in models:
+        model.may_answer.set()
+    await asyncio.gather(*learning[1:])
+    assert [facts(memory, f"u{n}") for n in (0, 1, 15)] == [[], ["I like 1"], ["I like 15"]]
+    await memory.alearn("learned", "u0", models[0])
+    assert facts(memory, "u0") == ["I like 0"]
 
 
 def test_what_others_keep_among_the_facts_is_no_obstacle(memory: Memory) -> None:
