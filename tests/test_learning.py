@@ -337,8 +337,10 @@ async def test_no_thread_waits_for_a_model_and_a_cancelled_caller_for_nothing(
         asyncio.create_task(memory.alearn([said(f"I like {n}")], f"u{n}", model))
         for n, model in enumerate(models)
     ]
-    for model in models:
-        await model.begun.wait()
+    for model, task in zip(models, learning, strict=True):
+        begun = asyncio.ensure_future(model.begun.wait())
+        await asyncio.wait([begun, task], return_when=asyncio.FIRST_COMPLETED)
+        assert begun.done()
     await memory.astore_memory("notes", {"id": "1"})  # there is a thread for it
     learning[0].cancel()
     with pytest.raises(asyncio.CancelledError):
