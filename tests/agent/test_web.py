@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -354,8 +355,11 @@ def test_a_server_that_does_not_start_names_no_address(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("memory_agent.web.app.build", lambda tutor: broken)
     told: list[str] = []
-    with pytest.raises(LCMemoryError, match="did not start"):
-        serve("memory://", port=0, ready=told.append)
+    # In a thread: the browser's tests leave a loop running in this one.
+    with ThreadPoolExecutor() as pool:
+        served = pool.submit(serve, "memory://", port=0, ready=told.append)
+        with pytest.raises(LCMemoryError, match="did not start"):
+            served.result()
     assert told == []
 
 
