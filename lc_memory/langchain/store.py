@@ -302,9 +302,10 @@ class LangGraphStore(BaseStore):
         """Sweep now and then, in a thread of its own, until stopped.
 
         The interval, in minutes, is by default the configuration's ``sweep_interval_minutes``,
-        else 5. Returns a future that is done when the sweeper has ended; cancelling it stops the
-        sweeper. If one is running, it goes on, and its future is returned. It also ends when the
-        memory is closed, or this object is not used any more.
+        else 5. Returns a future that is done when the sweeper has ended (with AccessDenied, where
+        sweeping everything is an administrator's); cancelling it stops the sweeper. If one is
+        running, it goes on, and its future is returned. It also ends when the memory is closed,
+        or this object is not used any more.
         """
         return self._sweeper.start(sweep_interval_minutes)
 

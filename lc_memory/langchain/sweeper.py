@@ -9,7 +9,7 @@ import weakref
 from concurrent.futures import Future, InvalidStateError
 from typing import Final
 
-from lc_memory.errors import InvalidInput, StoreClosed
+from lc_memory.errors import AccessDenied, InvalidInput, StoreClosed
 from lc_memory.store import Store
 
 DEFAULT_MINUTES: Final = 5.0
@@ -62,6 +62,11 @@ def _sweep(store: Store, seconds: float, stopping: threading.Event, ended: Futur
             store.sweep()
         except StoreClosed:
             break
+        except AccessDenied as error:  # nor would it be allowed the next time
+            _logger.error("expired items are not swept: %s", error)
+            with contextlib.suppress(InvalidStateError):
+                ended.set_exception(error)
+            return
         except Exception:  # busy, full, out of reach: it may be better next time
             _logger.warning("sweeping expired items failed; it is tried again", exc_info=True)
     with contextlib.suppress(InvalidStateError):  # cancelled

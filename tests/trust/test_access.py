@@ -520,3 +520,13 @@ async def test_a_reader_reads_items_whose_time_reading_would_renew(guarded: Memo
     assert guarded.as_user("alice").store().get(("n",), "k") is not None
     (renewed,) = alice.find(items).records
     assert renewed.expires_at != held.expires_at
+
+
+def test_a_sweeper_that_may_not_sweep_ends_and_says_so(guarded: Memory) -> None:
+    store = guarded.as_user("alice").store(ttl={"default_ttl": 1})
+    ended = store.start_ttl_sweeper(1 / 6000)
+    with pytest.raises(AccessDenied, match="'alice' lacks the right 'admin'"):
+        ended.result(30)
+    assert store.stop_ttl_sweeper(30)
+    swept = guarded.acting_as("root").store().start_ttl_sweeper(1 / 6000)
+    assert swept.cancel()
