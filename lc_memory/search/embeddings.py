@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -30,10 +32,13 @@ class MiniLM(Embeddings):
     """all-MiniLM-L6-v2 in 8 bits, offline, from the packages of ``lc-memory[recall]``.
 
     384 dimensions, English above all. About 10 ms a sentence on one core. ``threads`` is how
-    many cores one call may use: two, where there are two.
+    many cores a list of texts may use: two, where there are two.
     """
 
     name = "all-MiniLM-L6-v2-int8"
+
+    #: Whether a question may be embedded in another thread than the one that asks.
+    aside = True
 
     def __init__(self, threads: int | None = None) -> None:
         try:
@@ -50,41 +55,48 @@ class MiniLM(Embeddings):
         self._tokenizer.enable_truncation(_LONGEST)
         self._tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or min(2, os.cpu_count() or 1)
+        options.intra_op_num_threads = 1  # more would wait for each other, and spin meanwhile
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._model = onnxruntime.InferenceSession(
             str(model_path()), options, providers=["CPUExecutionProvider"]
         )
         self._inputs = {given.name for given in self._model.get_inputs()}
+        self._threads = threads or min(2, os.cpu_count() or 1)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        import numpy as np
-
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        vectors: list[list[float]] = [[] for _ in texts]
-        for start in range(0, len(order), _TOGETHER):
-            places = order[start : start + _TOGETHER]
-            tokens = self._tokenizer.encode_batch([texts[place] for place in places])
-            mask = np.array([token.attention_mask for token in tokens], dtype=np.int64)
-            given: dict[str, Any] = {
-                "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
-                "attention_mask": mask,
-                "token_type_ids": np.zeros_like(mask),
-            }
-            (hidden, *_) = self._model.run(
-                None, {name: given[name] for name in given if name in self._inputs}
-            )
-            if hidden.ndim == 3:
-                weights = mask[:, :, None]
-                hidden = (hidden * weights).sum(1) / np.maximum(weights.sum(1), 1)
-            hidden /= np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
-            for place, vector in zip(places, hidden.tolist(), strict=True):
-                vectors[place] = vector
-        return vectors
+        alike = sorted(texts, key=len)
+        parts = [alike[start : start + _TOGETHER] for start in range(0, len(alike), _TOGETHER)]
+        if min(len(parts), self._threads) < 2:
+            found = [self._embed(part) for part in parts]
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                found = list(pool.map(self._embed, parts))
+        vectors = dict(zip(alike, chain.from_iterable(found), strict=True))
+        return [vectors[text] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        return self.embed_documents([text])[0]
+        return self._embed([text])[0]
+
+    def _embed(self, texts: list[str]) -> list[list[float]]:
+        import numpy as np
+
+        tokens = self._tokenizer.encode_batch(texts)
+        mask = np.array([token.attention_mask for token in tokens], dtype=np.int64)
+        given: dict[str, Any] = {
+            "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(mask),
+        }
+        (hidden, *_) = self._model.run(
+            None, {name: given[name] for name in given if name in self._inputs}
+        )
+        if hidden.ndim == 3:
+            weights = mask[:, :, None]
+            hidden = (hidden * weights).sum(1) / np.maximum(weights.sum(1), 1)
+        hidden /= np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
+        vectors: list[list[float]] = hidden.tolist()
+        return vectors
 
 
 class WordLlama(Embeddings):

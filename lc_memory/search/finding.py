@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lc_memory import values
-from lc_memory.records import Id, Record, State
+from lc_memory.records import Id, Namespace, Record, State
 from lc_memory.search.asking import Hit, Keywords, Search
 from lc_memory.search.ranking import (
     ARM,
@@ -47,6 +47,7 @@ class Finder:
         self._meaning = meaning
         self._rules = rules
         self._seen: dict[Id, _Known] = {}
+        self._names: dict[tuple[Namespace, ...], Mapping[str, str]] = {}  # met last, by scope
 
     def find(self, search: Search) -> list[Hit]:
         """The best hits, best first.
@@ -56,6 +57,8 @@ class Finder:
         """
         if search.scope.nothing or not search.limit:
             return []
+        likely = without_names(search.text, self._names.get(search.scope.prefixes, {}))
+        begun = self._meaning.begin(likely) if self._meaning is not None else None
         wanted = sorted(query_words(search.text), key=str.isalpha)[:_MOST_WORDS]  # numbers first
         tokens = {word: token(word) for word in wanted}
         total, having = self._keywords.counts(list(tokens.values()), search.scope)
@@ -68,10 +71,10 @@ class Finder:
             by_word = self._keywords.best(worths, search.scope, size)
             pool.add(by_word)
             by_meaning: list[Id] = []
-            if self._meaning is not None:
+            if self._meaning is not None and begun is not None:
                 if vector is None:
-                    names = names_in(list(pool.passages.values()))
-                    vector = self._meaning.asked(without_names(search.text, names))
+                    question = self._without_names(search, pool)
+                    vector = begun() if question == likely else self._meaning.asked(question)
                 by_meaning = self._meaning.nearest(vector, search.scope, size)
                 if gone := pool.add(by_meaning):
                     self._meaning.forget(gone)
@@ -86,6 +89,15 @@ class Finder:
             search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
         )
         return pool.hits(ranked)
+
+    def _without_names(self, search: Search, pool: _Pool) -> str:
+        """The question without the names of those who were met, which are remembered: the next
+        search of the same scope likely meets them again."""
+        names = names_in(list(pool.passages.values()))
+        if len(self._names) >= _REMEMBERED:
+            self._names.clear()
+        self._names[search.scope.prefixes] = names
+        return without_names(search.text, names)
 
 
 class _Known(NamedTuple):

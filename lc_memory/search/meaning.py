@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -118,6 +120,22 @@ class Meaning:
                     self._fresh = False
 
     # -- reading ---------------------------------------------------------------------------
+
+    def begin(self, text: str) -> Callable[[], Vectors]:
+        """What gives the vector of a question. A model that computes beside Python (its
+        ``aside``) begins at once, in a thread of its own; others when they are asked."""
+        if not getattr(self.embeddings, "aside", False):
+            return partial(self.asked, text)
+        begun: Future[Vectors] = Future()
+
+        def make() -> None:
+            try:
+                begun.set_result(self.asked(text))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the vector is wanted
+                begun.set_exception(error)
+
+        threading.Thread(target=make, name="lc_memory question").start()
+        return begun.result
 
     def asked(self, text: str) -> Vectors:
         """The vector of a question, of length 1."""

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import log
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from lc_memory.search.moments import MONTHS, asks_when, dates_in, days_from, tells_when
 from lc_memory.search.words import (
@@ -61,10 +61,15 @@ class Rules:
     question: float = -0.6  # a turn that ends in a question mark: asks, and tells nothing
 
 
-@dataclass(frozen=True, slots=True)
+#: How often which word stands in a text, and how many words it has.
+Counted: TypeAlias = tuple[Mapping[str, int], int]
+
+
+@dataclass(frozen=True)
 class Passage:
     """What the ranking sees of a candidate. ``session`` and ``place`` say where a turn of a
-    conversation stands; ``speaker`` is a person's name, not a role."""
+    conversation stands; ``speaker`` is a person's name, not a role. What is asked of its text
+    is found out once."""
 
     id: Any
     text: str
@@ -72,6 +77,27 @@ class Passage:
     at: datetime | None = None
     session: Hashable = None
     place: int = 0
+
+    @cached_property
+    def counted(self) -> Counted:
+        """The words of the text."""
+        found = words(self.text)
+        return dict(Counter(found)), len(found)
+
+    @cached_property
+    def labelled(self) -> Counted:
+        """The same with those of speaker and date."""
+        counts, size = self.counted
+        label = [*words(self.speaker), *words(dated(self.at))]
+        return dict(Counter(counts) + Counter(label)), size + len(label)
+
+    @cached_property
+    def tells_when(self) -> bool:
+        return tells_when(self.text)
+
+    @cached_property
+    def asks(self) -> bool:
+        return self.text.rstrip().endswith("?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +111,7 @@ class Ranked:
 
 def why(found: Ranked, question: str) -> str:
     """In words: why this was found."""
-    counts, _ = _counted(found.passage.text)
+    counts, _ = found.passage.counted
     said = [word for word in dict.fromkeys(raw_words(question)) if word not in STOP_WORDS]
     reasons = []
     if shared := [word for word in said if counts.get(stem(word))]:
@@ -128,39 +154,36 @@ def rarity(total: int, counts: Mapping[str, int]) -> Rarity:
     return of
 
 
-@lru_cache(maxsize=5000)
-def _counted(*texts: str) -> tuple[Mapping[str, int], int]:
-    """How often which word stands in the texts, and how many words they are."""
-    found = [word for text in texts if text for word in words(text)]
-    return dict(Counter(found)), len(found)
-
-
-_tells_when = lru_cache(maxsize=5000)(tells_when)
-
-
-def _has(text: str, code: tuple[str, ...]) -> bool:
-    counts, _ = _counted(text)
-    return all(stem(word) in counts for word in code) and has_run(text, code)
+def _has(passage: Passage, code: tuple[str, ...]) -> bool:
+    counts, _ = passage.counted
+    return all(stem(word) in counts for word in code) and has_run(passage.text, code)
 
 
 def _bm25(
     wanted: Sequence[str],
-    texts: Sequence[Sequence[str]],
+    texts: Sequence[Counted],
     worth: Rarity,
     rules: Rules,
+    before: Sequence[int | None] = (),
 ) -> list[float]:
-    """BM25 of each text, a text being several strings one after the other."""
-    counted = [_counted(*parts) for parts in texts]
-    average = sum(size for _, size in counted) / max(1, len(counted)) or 1.0
+    """BM25 of each text, together with the one ``before`` it if that is told."""
+    counts, sizes = [counts for counts, _ in texts], [size for _, size in texts]
+    after: dict[int, int] = {}
+    for i, b in enumerate(before):
+        if b is not None:
+            sizes[i] += texts[b][1]
+            after[b] = i
+    average = sum(sizes) / max(1, len(sizes)) or 1.0
     base, slope = rules.saturation * (1 - rules.length), rules.saturation * rules.length / average
-    damping = [base + slope * size for _, size in counted]
-    scores = [0.0] * len(counted)
+    scores = [0.0] * len(texts)
     for word in wanted:
         value = worth(word) * (rules.saturation + 1)
-        for i, times in [
-            (i, counts[word]) for i, (counts, _) in enumerate(counted) if word in counts
-        ]:
-            scores[i] += value * times / (times + damping[i])
+        times = {i: having[word] for i, having in enumerate(counts) if word in having}
+        for i, count in list(times.items()) if after else ():
+            if (a := after.get(i)) is not None:
+                times[a] = times.get(a, 0) + count
+        for i, count in times.items():
+            scores[i] += value * count / (count + (base + slope * sizes[i]))
     return scores
 
 
@@ -201,20 +224,13 @@ def rank(
     names = names_in(passages)
     before = _before(passages)
     arms: dict[str, list[float]] = {
-        "words": _bm25(
-            query_words(question),
-            [(p.text, p.speaker, dated(p.at)) for p in passages],
-            worth,
-            rules,
-        ),
+        "words": _bm25(query_words(question), [p.labelled for p in passages], worth, rules),
         "nearby": _bm25(
             query_words(without_names(question, names)),
-            [
-                (p.text, "" if b is None else passages[b].text)
-                for p, b in zip(passages, before, strict=True)
-            ],
+            [p.counted for p in passages],
             worth,
             rules,
+            before,
         ),
     }
     if vector is not None and vectors:
@@ -226,7 +242,7 @@ def rank(
         parts[name] = [share * unit for share in shares]
     parts |= _context(passages, before, _sums(parts), rules)
     if rules.exact and (codes := codes_in(question)):  # no neighbour gains from it
-        shares = [sum(_has(p.text, code) for code in codes) / len(codes) for p in passages]
+        shares = [sum(_has(p, code) for code in codes) / len(codes) for p in passages]
         parts["exact"] = [rules.exact * unit * share for share in shares]
     scores = _sums(parts)
     for i in sorted(range(len(passages)), key=scores.__getitem__, reverse=True):
@@ -273,24 +289,23 @@ def _likeness(
 ) -> dict[str, list[float]]:
     import numpy as np
 
-    there = [i for i, p in enumerate(passages) if p.id in vectors]
-    meaning, thread = [0.0] * len(passages), [0.0] * len(passages)
-    if not there:
-        return {"meaning": meaning, "thread": thread}
-    matrix = np.concatenate([vectors[passages[i].id] for i in there], dtype=np.float32)
-    matrix = matrix.reshape(len(there), -1)
+    held = [vectors.get(passage.id) for passage in passages]
+    none = np.zeros_like(vector)
+    matrix = np.concatenate([none if v is None else v for v in held], dtype=np.float32)
+    matrix = matrix.reshape(len(held), -1)
     alone = matrix @ np.asarray(vector, dtype=np.float32)
-    row = {i: r for r, i in enumerate(there)}
-    pairs = [(r, row[b]) for i, r in row.items() if (b := before[i]) is not None and b in row]
+    pairs = [
+        (i, b)
+        for i, b in enumerate(before)
+        if b is not None and held[i] is not None and held[b] is not None
+    ]
     both = alone.copy()
     if pairs:  # the sum of two vectors need not be made to know how like it is
         mine, other = map(list, zip(*pairs, strict=True))
         between = np.einsum("ij,ij->i", matrix[mine], matrix[other])
         length = np.sqrt(np.maximum(2 + 2 * between, 1e-9))
         both[mine] = (alone[mine] + alone[other]) / length
-    for i, one, two in zip(there, alone.tolist(), both.tolist(), strict=True):
-        meaning[i], thread[i] = one, two
-    return {"meaning": meaning, "thread": thread}
+    return {"meaning": alone.tolist(), "thread": both.tolist()}
 
 
 def _rules(
@@ -303,7 +318,7 @@ def _rules(
         (speaker,) = named
         given["speaker"] = [rules.speaker * (p.speaker == speaker) for p in passages]
     if rules.time and asks_when(question):
-        given["time"] = [rules.time * _tells_when(p.text) for p in passages]
+        given["time"] = [rules.time * p.tells_when for p in passages]
     if rules.date and (spans := dates_in(question)):
         given["date"] = [
             rules.date / (1 + min(days_from(span, p.at.date()) for span in spans) / 7)
@@ -312,10 +327,7 @@ def _rules(
             for p in passages
         ]
     if rules.question:
-        given["question"] = [
-            rules.question * (p.session is not None and p.text.rstrip().endswith("?"))
-            for p in passages
-        ]
+        given["question"] = [rules.question * (p.session is not None and p.asks) for p in passages]
     return given
 
 
