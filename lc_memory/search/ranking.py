@@ -51,7 +51,7 @@ class Rules:
 
     fusion: float = 10.0  # the constant of reciprocal rank fusion: small, so that firsts count
     saturation: float = 1.2  # BM25's k1
-    length: float = 0.75  # BM25's b
+    length: float = 0.5  # BM25's b: less than usual, as the turns of a talk are short
     neighbours: float = 0.1  # of the score of the turns before and after
     session: float = 0.2  # of the best score in the session
     speaker: float = 1.5  # said by the one speaker whom the question names
