@@ -319,7 +319,9 @@ class TestMariaDB(_OnServer):
             finally:
                 store._db.transact(lambda session: session.run(f"{most}DEFAULT"))
             assert store.put(("n",), "k", {}).version == 3
-            assert store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")[0][1] == "1"
+            assert isinstance(store._db, ServerDatabase)
+            prepared = "1" if store._db.upserting else "0"  # on genuine MySQL nothing is
+            assert store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")[0][1] == prepared
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
