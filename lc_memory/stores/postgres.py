@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -116,8 +117,10 @@ class PostgreSQL(ServerDatabase):
         if name is None:
             if len(prepared) >= _MOST_PREPARED:
                 return super().repeat(connection, sql, parameters)
-            name = prepared[sql] = b"lc_memory_%d" % len(prepared)
-            _prepare(connection, name, sql)
+            # The same name means the same everywhere, also where clients share connections.
+            name = prepared[sql] = b"lc_memory_" + sha256(sql.encode()).hexdigest()[:32].encode()
+            with contextlib.suppress(psycopg.errors.DuplicatePreparedStatement):
+                _prepare(connection, name, sql)
         try:
             result = _sent(connection, name, texts)
         except psycopg.errors.InvalidSqlStatementName:  # after a ROLLBACK the driver drops them all

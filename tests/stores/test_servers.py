@@ -260,6 +260,12 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
         raise NotImplementedError
 
 
+def _prepared(store: SQLStore) -> dict[str, str]:
+    """What we have prepared on the one connection of a store to PostgreSQL, by name."""
+    sql = "SELECT name, statement FROM pg_prepared_statements WHERE starts_with(name, 'lc_memory_')"
+    return dict(store._db.select(sql))
+
+
 def _boom(*_: Any) -> Any:
     raise RuntimeError("boom")
 
@@ -280,8 +286,11 @@ class TestPostgreSQL(_OnServer):
             for version in (3, 4):
                 Log(store, ("log",)).append([{}])
                 assert store.put(("n",), "k", {}).version == version
-            names = store._db.select("SELECT name FROM pg_prepared_statements")
-            assert {("lc_memory_0",), ("lc_memory_1",)} <= set(names)
+            assert len(_prepared(store)) == 2
+            # Who shares the connection, through a pooler, may have prepared it under that name.
+            store._db._prepared.clear()  # type: ignore[attr-defined]
+            assert store.put(("n",), "k", {}).version == 5
+            assert len(_prepared(store)) == 2
 
     def test_no_more_is_prepared_than_that(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -295,8 +304,7 @@ class TestPostgreSQL(_OnServer):
                 Log(store, ("log",)).append([{"n": version}])
                 store.write([Expect(("n",), "k"), Put(("m",), f"{version}", {"'\\\"": '\\"{,}'})])
             assert store.get(("m",), "3").value == {"'\\\"": '\\"{,}'}  # type: ignore[union-attr]
-            sql = "SELECT name FROM pg_prepared_statements WHERE starts_with(name, 'lc_memory')"
-            assert store._db.select(sql) == [("lc_memory_0",)]
+            assert len(_prepared(store)) == 1
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
