@@ -8,7 +8,6 @@ records is a transaction, which needs a replica set. What becomes of a record is
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -53,13 +52,12 @@ from lc_memory.stores.mongo_documents import (
     row_of,
 )
 from lc_memory.stores.mongo_filters import after, alive, allowed, condition, joined, sorting, under
+from lc_memory.stores.mongo_logs import Logs, next_place
 from lc_memory.stores.mongo_single import Singles
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
 _CHUNK: Final = 200  # ids a query
-_TURNS: Final = 64  # locks for the logs: threads of one process need not collide at a log's end
-_GUESSES: Final = 8  # places at a log's end that are tried before it is asked for again
 _MOST: Final = 5000  # records a query, where Python filters
 _MOST_IN_TRANSACTION: Final = 100_000  # records a Clear deletes: the server gives it a minute
 _WITHOUT_VALUE: Final = {"value": 0, "text": 0}
@@ -90,7 +88,7 @@ class MongoStore(Store):
         self._records = self._server.records
         self._clock = Clock(clock)
         self._singles = Singles(self._records, self._clock)
-        self._turns = [threading.Lock() for _ in range(_TURNS)]
+        self._logs = Logs(self._records, self._clock)
         self.capabilities = replace(self.capabilities, atomic=self._server.transactional)
         try:
             with self._server.errors():
@@ -269,8 +267,7 @@ class MongoStore(Store):
                 return [record]
         if steps[0].key is not None:
             return self._tried(steps)
-        with self._turns[hash(steps[0].namespace) % _TURNS]:
-            return [self._appended(steps[0])]
+        return [self._logs.append(steps[0])]
 
     def _tried(self, steps: Sequence[Step]) -> list[Record | None]:
         for attempt in range(RETRIES):
@@ -286,23 +283,6 @@ class MongoStore(Store):
                 return results
             pause(attempt)
         raise StoreUnavailable("MongoDB: others write this record all the time")
-
-    def _appended(self, step: Step) -> Record | None:
-        """Append to a log. Who finds its place taken tries the next one, without asking for the
-        end again: so it is ahead of those who come after it, and waits for few of them."""
-        key = None
-        for attempt in range(RETRIES):
-            if key is None:
-                key = _next_key(self._records, step.namespace)
-            tick, now = self._clock.ticks(1), self._clock.now()
-            row, record = settle(replace(step, key=key), None, tick, now)
-            if self._swap(None, row):
-                return record
-            key = next_key(key)
-            if attempt % _GUESSES == _GUESSES - 1:
-                key = None
-                pause(attempt // _GUESSES)
-        raise StoreUnavailable("MongoDB: others append to this log all the time")
 
     def _swap(self, held: Row | None, row: Row | None) -> bool:
         """Write the row, if what is stored is still the one that was seen."""
@@ -440,7 +420,7 @@ class _Batch:
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:
             self._flush()
-            key = _next_key(self._records, namespace, self._session)
+            key = next_place(self._records, namespace, self._session)
         else:
             key = next_key(self._last[namespace])
         self._last[namespace] = key
@@ -513,16 +493,3 @@ def _documents(
     for start in range(0, len(names), _CHUNK):
         asked = {"_id": {"$in": names[start : start + _CHUNK]}}
         yield from records.find(asked, projection, session=session)
-
-
-def _next_key(
-    records: Collection[Document], namespace: Namespace, session: Session | None = None
-) -> str:
-    """The key after the last one in the namespace."""
-    last = records.find_one(
-        joined(under(namespace, exact=True)),
-        {"key": 1},
-        sort=[("_id", -1)],
-        session=session,
-    )
-    return next_key(None if last is None else last["key"])

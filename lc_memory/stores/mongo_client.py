@@ -61,6 +61,9 @@ _INDEXES: Final = (
 # The server's numbers for: not allowed, wrong user or password, write conflict, disk full.
 _UNAUTHORIZED, _UNAUTHENTICATED, _WRITE_CONFLICT, _DISK_FULL = 13, 18, 112, 14031
 
+#: What a write is told that met another one.
+COLLISIONS: Final = (11000, _WRITE_CONFLICT)
+
 
 class MongoConnection:
     """A client, and the collection of records in the URL's database.
@@ -201,7 +204,7 @@ class MongoConnection:
 
 def is_collision(error: OperationFailure) -> bool:
     """Whether a write met another one, and is to be tried again."""
-    return isinstance(error, DuplicateKeyError) or error.code == _WRITE_CONFLICT
+    return isinstance(error, DuplicateKeyError) or error.code in COLLISIONS
 
 
 def pause(attempt: int) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import WriteError
 
 from lc_memory import ABSENT, Index, Memory, Query, __version__
-from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, Unsupported
+from lc_memory.errors import CorruptStore, InvalidValue, NewerFormat, StoreError, Unsupported
 from lc_memory.log import Log
 from lc_memory.paging import read_cursor
-from lc_memory.records import Append, Clear, Delete, Put
+from lc_memory.records import Append, Clear, Delete, Put, Record
+from lc_memory.rows import prepare
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.stores.mongo import MongoStore
 from lc_memory.stores.mongo_client import VERSION
@@ -173,6 +175,41 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
                 assert len(store._select(query, place, None, 0)) == 10
 
     # -- writers and openers ---------------------------------------------------------------
+
+    def test_appends_go_round_what_others_wrote_meanwhile(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = ("log",)
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            first = Log(other, log).append([{"n": 0}])[0].key
+            Log(other, log).append([{"n": 1}])
+            Log(other, log).append([{"n": 2}])
+            other.delete(log, first)  # so that its place is free, and the next ones are not
+            with monkeypatch.context() as patch:
+                patch.setattr("lc_memory.stores.mongo_logs.next_place", lambda *_: first)
+                steps = prepare([Append(log, {"n": n}) for n in (10, 11, 12)])
+                told = store._logs._appended(steps)
+            held = [(record.key, record.value["n"]) for record in Log(store, log).tail()]
+            assert [n for _, n in held] == [10, 1, 2, 11, 12]
+            assert [record.key for record in told if isinstance(record, Record)] == [
+                held[0][0],
+                held[3][0],
+                held[4][0],
+            ]
+
+    def test_an_append_that_is_refused_is_so_alone(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            rule = {"value.bad": {"$exists": False}}
+            store._records.database.command("collMod", store._records.name, validator=rule)
+            steps = prepare([Append(("log",), v) for v in ({"n": 0}, {"bad": 1}, {"n": 2})])
+            kept, refused, last = store._logs._appended(steps)
+            assert isinstance(kept, Record)
+            assert isinstance(refused, WriteError)
+            assert isinstance(last, Record)
+            assert [r.value for r in Log(store, ("log",)).tail()] == [kept.value, last.value]
+            with pytest.raises(StoreError):
+                Log(store, ("log",)).append([{"bad": 1}])
 
     def test_writers_of_two_stores_meet(self, tmp_path: Path) -> None:
         """Appends alone and in batches, and updates, from two processes' worth of clients."""

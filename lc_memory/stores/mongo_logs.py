@@ -1,0 +1,115 @@
+"""Appends to logs on MongoDB: those of several threads to one log go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, OperationFailure
+
+from lc_memory.commit import GroupCommit
+from lc_memory.errors import StoreUnavailable
+from lc_memory.records import Namespace, Record
+from lc_memory.rows import Row, Step, next_key, settle
+from lc_memory.store import RETRIES, Clock
+from lc_memory.stores.mongo_client import COLLISIONS, Session, is_collision, pause
+from lc_memory.stores.mongo_documents import Document, document_of
+from lc_memory.stores.mongo_filters import joined, under
+
+_GROUPS: Final = 64  # logs that are written at the same time
+_GUESSES: Final = 8  # places at a log's end that are tried before it is asked for again
+
+
+class Logs:
+    """Appends single records, each of which is kept or not by itself."""
+
+    def __init__(self, records: Collection[Document], clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+        self._groups = [GroupCommit[Step, Record](self._together) for _ in range(_GROUPS)]
+
+    def append(self, step: Step) -> Record:
+        group = self._groups[hash(step.namespace) % _GROUPS]
+        (result,) = group.run([step])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _together(self, steps: Sequence[Step]) -> list[Record | Exception]:
+        logs: dict[Namespace, list[Step]] = {}
+        for step in steps:
+            logs.setdefault(step.namespace, []).append(step)
+        told = {namespace: iter(self._appended(mine)) for namespace, mine in logs.items()}
+        return [next(told[step.namespace]) for step in steps]
+
+    def _appended(self, steps: Sequence[Step]) -> list[Record | Exception]:
+        """Append to one log. Who finds its place taken tries the next one, without asking for the
+        end again: so it is ahead of those who come after it, and waits for few of them."""
+        done: list[Record | Exception] = []
+        key = None
+        together = len(steps)
+        try:
+            for attempt in range(RETRIES):
+                key = key or next_place(self._records, steps[0].namespace)
+                rows, records = self._settled(steps[len(done) :][:together], key)
+                kept, error = self._inserted(rows)
+                done += records[:kept]
+                if error is not None and together == 1:
+                    done.append(error)
+                if len(done) == len(steps):
+                    return done
+                if error is not None:  # one by one, then, so that it is that of one alone
+                    together, key = 1, rows[kept].key
+                    continue
+                key = next_key(rows[-1].key if kept == len(rows) else rows[kept].key)
+                if attempt % _GUESSES == _GUESSES - 1:
+                    key = None
+                    pause(attempt // _GUESSES)
+            raise StoreUnavailable("MongoDB: others append to this log all the time")
+        except Exception as error:  # noqa: BLE001 - it is raised to each writer
+            return [*done, *[error] * (len(steps) - len(done))]
+
+    def _settled(self, steps: Sequence[Step], key: str) -> tuple[list[Row], list[Record]]:
+        """What the steps leave at the places from this key on."""
+        tick, now = self._clock.ticks(len(steps)), self._clock.now()
+        rows, records = [], []
+        for at, step in enumerate(steps):
+            row, record = settle(replace(step, key=key), None, tick + at, now)
+            assert row is not None
+            assert record is not None
+            rows.append(row)
+            records.append(record)
+            key = next_key(key)
+        return rows, records
+
+    def _inserted(self, rows: Sequence[Row]) -> tuple[int, Exception | None]:
+        """Insert the rows in their order, up to one that cannot be: how many those are, and what
+        is wrong, unless it is that a place is taken."""
+        try:
+            if len(rows) == 1:
+                self._records.insert_one(document_of(rows[0]))
+            else:
+                self._records.insert_many([document_of(row) for row in rows])
+        except BulkWriteError as error:
+            if not error.details["writeErrors"]:  # all are written, and perhaps not for good
+                raise
+            taken = error.details["writeErrors"][0]["code"] in COLLISIONS
+            return error.details["nInserted"], None if taken else error
+        except OperationFailure as error:
+            return 0, None if is_collision(error) else error
+        return len(rows), None
+
+
+def next_place(
+    records: Collection[Document], namespace: Namespace, session: Session | None = None
+) -> str:
+    """The key after the last one in the namespace."""
+    last = records.find_one(
+        joined(under(namespace, exact=True)),
+        {"key": 1},
+        sort=[("_id", -1)],
+        session=session,
+    )
+    return next_key(None if last is None else last["key"])
