@@ -33,6 +33,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.places import running, url_in
+from benchmarks.report import rewrite
 from lc_memory import Memory
 
 Saver = BaseCheckpointSaver[Any]
@@ -279,12 +280,9 @@ def main() -> None:
     Console().print(table)
     if options.write:
         lines = [headings, ["---", *["--:"] * (len(headings) - 1)], *rows]
-        path = Path(__file__).parent / "results" / f"{options.backend}-checkpoints.md"
-        path.write_text(
-            f"# Checkpoints on {options.backend}\n\nMade by `python benchmarks/checkpoints.py "
-            f"--backend {options.backend} --write`.\n\n"
-            + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        )
+        command = f"benchmarks/checkpoints.py --backend {options.backend} --write"
+        told = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rewrite(f"{options.backend}-checkpoints", command, told)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -149,3 +150,12 @@ def _fdatasync() -> float:
             sync(file.fileno())
             times.append(perf_counter() - started)
     return median(times) * 1e6
+
+
+def rewrite(name: str, command: str, table: str) -> None:
+    """Write the table, and the heading above it, into ``results/``: what a person wrote below them
+    stays."""
+    path = Path(__file__).with_name("results") / f"{name}.md"
+    _, _, notes = (path.read_text() if path.exists() else "").partition("## Notes")
+    heading = f"# {name}\n\nMade by `python {command}`.\n"
+    path.write_text(f"{heading}\n{table}\n\n## Notes{notes or chr(10)}")

@@ -18,9 +18,6 @@ from benchmarks.cases import cases_of
 from benchmarks.cases.startup import slowest_imports
 from benchmarks.harness import Case, Result, measure
 
-RESULTS = Path(__file__).with_name("results")
-NOTES = "## Notes"
-
 
 def main() -> None:
     options = _options()
@@ -41,7 +38,8 @@ def main() -> None:
                 _count(options.backend, measured)
             results += measured
             if options.write:  # each, should the next be interrupted
-                _rewrite(options.backend, report.markdown(results, shape))
+                command = f"benchmarks/run.py --backend {options.backend} --write"
+                report.rewrite(options.backend, command, report.markdown(results, shape))
     console.print(report.rich_table(results))
     console.print(", ".join(f"{name}: {value}" for name, value in shape.items()), highlight=False)
     if options.verbose:
@@ -78,14 +76,6 @@ def _count(backend: str, results: list[Result]) -> None:
 def _imports() -> list[str]:
     program = "from lc_memory import Memory\nMemory('sqlite:///:memory:').close()"
     return slowest_imports(program)
-
-
-def _rewrite(backend: str, table: str) -> None:
-    """Only the table and the heading above it: what a person wrote below them stays."""
-    path = RESULTS / f"{backend}.md"
-    _, _, notes = (path.read_text() if path.exists() else "").partition(NOTES)
-    heading = f"# {backend}\n\nMade by `python benchmarks/run.py --backend {backend} --write`.\n"
-    path.write_text(f"{heading}\n{table}\n\n{NOTES}{notes or chr(10)}")
 
 
 if __name__ == "__main__":
