@@ -54,6 +54,7 @@ class SQLReader(Store):
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
 
     def states(self, ids: Sequence[Id]) -> list[State | None]:
+        ids = [check_id(id) for id in ids]
         found = load_states(self._db.select, self._db, ids)
         return [found.get(id) for id in ids]
 

@@ -166,8 +166,9 @@ class StoreContract(LayeringContract):
         for namespace, key in ((("n",), name), ((name,), "k")):
             with pytest.raises(InvalidKey):
                 store.put(namespace, key, {})
-            with pytest.raises(InvalidKey):
-                store.read([(namespace, key)])
+            for ask in (store.read, store.states):
+                with pytest.raises(InvalidKey):
+                    ask([(namespace, key)])
         with pytest.raises(InvalidKey):
             Query((name,))
         assert store.count() == 0
