@@ -273,8 +273,11 @@ class ServerDatabase(Database):
             except CommitUnknown:
                 self.pool.drop(connection)
                 raise
-            except BaseException:
+            except Exception:
                 self.pool.give(connection)
+                raise
+            except BaseException:  # interrupted: an answer may still be on its way to it
+                self.pool.drop(connection)
                 raise
             else:
                 self.pool.give(connection)

@@ -255,6 +255,22 @@ class _OnServer(StoreContract, PropertyContract, SinglePuts):
                 use()
             assert store.count() == 3
 
+    def test_an_interrupted_connection_is_not_used_again(self, tmp_path: Path) -> None:
+        """The answer to what was asked may still come, and pass for that to the next question."""
+        with self.open_store(tmp_path) as store:
+            assert isinstance(store._db, ServerDatabase)
+            used: list[Any] = []
+
+            def interrupted(connection: Any) -> None:
+                used.append(connection)
+                raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                store._db._surviving(interrupted)
+            store._db._surviving(used.append)
+            assert used[0] is not used[1]
+            assert store.put(("n",), "k", {}).version == 1
+
     def connections(self, store: SQLStore) -> int:
         """How many connections the server sees to this database."""
         raise NotImplementedError
