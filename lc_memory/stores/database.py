@@ -79,6 +79,12 @@ class Database(ABC):
         + [f"r.{f}" for f in ("version", "created_at", "updated_at", "expires_at", "owner")]
     )
 
+    #: Whether it sorts all that a join finds before it gives the first of it.
+    sorts_all = False
+
+    #: How a list of pairs stands after IN.
+    listed = "(VALUES {})"
+
     #: Whether each statement is a message to a server, for whose answer one waits.
     distant = False
 
@@ -147,12 +153,6 @@ class Database(ABC):
             [*bounds, wanted.start, *bounds, limit],
         )
         return [name for (name,) in found]
-
-    #: Whether it sorts all that a join finds before it gives the first of it.
-    sorts_all = False
-
-    #: How a list of pairs stands after IN.
-    listed = "(VALUES {})"
 
     @abstractmethod
     def scrub(self) -> bool:
