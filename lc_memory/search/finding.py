@@ -81,12 +81,13 @@ class Finder:
             if len(pool.passages) >= search.limit or max(len(by_word), len(by_meaning)) < size:
                 break
             size *= 4
-        vectors = {}
-        if self._meaning is not None:
-            vectors = self._meaning.vectors(pool.marks)
-        passages = list(pool.passages.values())
         ranked = rank(
-            search.text, passages, worth, vector=vector, vectors=vectors, rules=self._rules
+            search.text,
+            list(pool.passages.values()),
+            worth,
+            vector=vector,
+            vectors=None if self._meaning is None else self._meaning.vectors(pool.marks),
+            rules=self._rules,
         )
         return pool.hits(ranked)
 

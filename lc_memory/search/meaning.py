@@ -29,7 +29,7 @@ from lc_memory.search.asking import Progress, Scope
 from lc_memory.search.following import Follower
 from lc_memory.search.ranking import LONGEST
 from lc_memory.search.texts import is_searched, passage_of
-from lc_memory.search.vectors import Entry, VectorIndex, mark_of, unit
+from lc_memory.search.vectors import Entry, MemoryVectors, VectorIndex, mark_of, unit
 from lc_memory.store import Store
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Meaning:
         self._noted: set[Namespace] = set()
         self._behind: set[Id] = set()
         self._under_way: dict[Id, int] = {}  # the latest state of each that is being embedded
-        self._kept: dict[Id, Entry] = {}  # lately fetched; good for as long as the mark fits
+        # Lately fetched; good for as long as the mark fits.
+        self._kept = index if isinstance(index, MemoryVectors) else MemoryVectors()
         self._fresh = False
         self._follower = Follower(store, every)
 
@@ -145,24 +146,21 @@ class Meaning:
         self.catch_up()
         return [] if scope.nothing else self._index.nearest(vector, scope, limit)
 
-    def vectors(self, marks: Mapping[Id, str]) -> dict[Id, Vectors]:
-        """The vectors of length 1 of records in the states that the marks name; of a stale one,
-        it is made anew."""
-        vectors = {
-            id: entry.vector
-            for id, mark in marks.items()
-            if (entry := self._kept.get(id)) is not None and entry.mark == mark
-        }
-        missing = [id for id in marks if id not in vectors]
-        found = self._index.fetch(missing) if missing else {}
-        if stale := [id for id, entry in found.items() if entry.mark != marks[id]]:
-            self._renew(stale)
-            found |= self._index.fetch(stale)
-        found = {id: entry._replace(vector=unit(entry.vector)) for id, entry in found.items()}
-        if len(self._kept) + len(found) > _KEPT:
-            self._kept.clear()
-        self._kept |= found
-        return vectors | {id: entry.vector for id, entry in found.items()}
+    def vectors(self, marks: Mapping[Id, str]) -> Vectors | None:
+        """A row for each record, in the state that its mark names: its vector of length 1, or
+        zeros; of a stale one, it is made anew. None if there is not one."""
+        kept = self._kept
+        if missing := kept.stale(marks):
+            found = self._index.fetch(missing)
+            if stale := [id for id, entry in found.items() if entry.mark != marks[id]]:
+                self._renew(stale)
+                found |= self._index.fetch(stale)
+            if kept is not self._index:
+                if len(kept) + len(found) > _KEPT:
+                    self._kept = kept = MemoryVectors()
+                    found |= self._index.fetch([id for id in marks if id not in found])
+                kept.put(list(found.values()))
+        return kept.matrix(marks)
 
     def forget(self, ids: Iterable[Id]) -> None:
         """Remove the vectors of records that are gone."""
@@ -228,7 +226,7 @@ class Meaning:
         """Delete all vectors, to make them anew."""
         with self._lock:
             self._index.start_anew()
-            self._kept.clear()
+            self._kept.start_anew()
             self._fresh = False
             self._follower = Follower(self._store, self._every)
 

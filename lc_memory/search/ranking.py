@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from math import log
@@ -81,7 +81,7 @@ class Passage:
     @cached_property
     def counted(self) -> Counted:
         """The words of the text."""
-        found = words(self.text)
+        found = words(self.text[:LONGEST])
         return dict(Counter(found)), len(found)
 
     @cached_property
@@ -93,7 +93,7 @@ class Passage:
 
     @cached_property
     def tells_when(self) -> bool:
-        return tells_when(self.text)
+        return tells_when(self.text[:LONGEST])
 
     @cached_property
     def asks(self) -> bool:
@@ -156,7 +156,7 @@ def rarity(total: int, counts: Mapping[str, int]) -> Rarity:
 
 def _has(passage: Passage, code: tuple[str, ...]) -> bool:
     counts, _ = passage.counted
-    return all(stem(word) in counts for word in code) and has_run(passage.text, code)
+    return all(stem(word) in counts for word in code) and has_run(passage.text[:LONGEST], code)
 
 
 def _bm25(
@@ -213,14 +213,11 @@ def rank(
     worth: Rarity,
     *,
     vector: Vectors | None = None,
-    vectors: Mapping[Any, Vectors] | None = None,
+    vectors: Vectors | None = None,
     rules: Rules = Rules(),
 ) -> Iterator[Ranked]:
-    """The passages, best first. ``vector`` is the question's, without names; ``vectors`` are
-    those of the passages, by id. All are of length 1."""
-    passages = [
-        p if len(p.text) <= LONGEST else replace(p, text=p.text[:LONGEST]) for p in passages
-    ]
+    """The passages, best first. ``vector`` is the question's, without names; ``vectors`` has a
+    row for each passage. All are of length 1, or zeros where there is none."""
     names = names_in(passages)
     before = _before(passages)
     arms: dict[str, list[float]] = {
@@ -233,8 +230,8 @@ def rank(
             before,
         ),
     }
-    if vector is not None and vectors:
-        arms |= _likeness(passages, before, vector, vectors)
+    if vector is not None and vectors is not None:
+        arms |= _likeness(before, vector, vectors)
     # Each part is a column: what it gives to every passage.
     parts = {name: _fused(scores, rules) for name, scores in arms.items()}
     unit = 1 / (rules.fusion + 1)
@@ -282,27 +279,17 @@ def _before(passages: Sequence[Passage]) -> list[int | None]:
 
 
 def _likeness(
-    passages: Sequence[Passage],
-    before: Sequence[int | None],
-    vector: Vectors,
-    vectors: Mapping[Any, Vectors],
+    before: Sequence[int | None], vector: Vectors, vectors: Vectors
 ) -> dict[str, list[float]]:
     import numpy as np
 
-    held = [vectors.get(passage.id) for passage in passages]
-    none = np.zeros_like(vector)
-    matrix = np.concatenate([none if v is None else v for v in held], dtype=np.float32)
-    matrix = matrix.reshape(len(held), -1)
-    alone = matrix @ np.asarray(vector, dtype=np.float32)
-    pairs = [
-        (i, b)
-        for i, b in enumerate(before)
-        if b is not None and held[i] is not None and held[b] is not None
-    ]
+    alone = vectors @ vector
     both = alone.copy()
+    held: list[int] = np.count_nonzero(vectors, axis=1).tolist()
+    pairs = [(i, b) for i, b in enumerate(before) if b is not None and held[i] and held[b]]
     if pairs:  # the sum of two vectors need not be made to know how like it is
         mine, other = map(list, zip(*pairs, strict=True))
-        between = np.einsum("ij,ij->i", matrix[mine], matrix[other])
+        between = np.einsum("ij,ij->i", vectors[mine], vectors[other])
         length = np.sqrt(np.maximum(2 + 2 * between, 1e-9))
         both[mine] = (alone[mine] + alone[other]) / length
     return {"meaning": alone.tolist(), "thread": both.tolist()}

@@ -6,6 +6,7 @@ Neither is where anything is kept: both are made of the store's records, and can
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -78,16 +79,19 @@ class MemoryVectors:
             self._marks: list[str] = []
             self._matrix: Vectors | None = None  # with room for more rows
             self._spaces: dict[Namespace, int] = {}  # the namespaces' numbers
-            self._space: list[int] = []  # of each row
+            self._space = array("q")  # of each row
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def nearest(self, vector: Vectors, scope: Scope, limit: int) -> list[Id]:
         import numpy as np
 
         with self._lock:
-            if self._matrix is None or not limit:
+            if self._matrix is None or not self._ids or not limit:
                 return []
             covered = np.array([scope.covers_all(space) for space in self._spaces])
-            within = covered[self._space]
+            within = covered[np.frombuffer(self._space, dtype=np.int64)]
             for id in scope.within.ids if scope.within is not None else ():
                 if id in self._rows and scope.covers(id):
                     within[self._rows[id]] = True
@@ -96,8 +100,8 @@ class MemoryVectors:
             if len(rows) > limit:
                 least = np.partition(likeness, -limit)[-limit]
                 rows, likeness = rows[likeness >= least], likeness[likeness >= least]
-            found = [(-like, self._ids[row]) for like, row in zip(likeness, rows, strict=True)]
-        return [id for _, id in sorted(found)[:limit]]
+            ids = [self._ids[row] for row in rows.tolist()]
+        return [id for _, id in sorted(zip((-likeness).tolist(), ids, strict=True))[:limit]]
 
     def fetch(self, ids: Sequence[Id]) -> dict[Id, Entry]:
         with self._lock:
@@ -106,6 +110,27 @@ class MemoryVectors:
                 return {}
             there = [(id, row) for id in ids if (row := self._rows.get(id)) is not None]
             return {id: Entry(id, self._marks[row], matrix[row].copy()) for id, row in there}
+
+    def stale(self, marks: Mapping[Id, str]) -> list[Id]:
+        """Those whose vector is not there, or of another state of the record than marked."""
+        with self._lock:
+            rows, known = self._rows, self._marks
+            return [
+                id
+                for id, mark in marks.items()
+                if (row := rows.get(id)) is None or known[row] != mark
+            ]
+
+    def matrix(self, ids: Iterable[Id]) -> Vectors | None:
+        """A row for each: its vector of length 1, or zeros; None if there are no vectors."""
+        with self._lock:
+            if self._matrix is None:
+                return None
+            rows = [self._rows.get(id, -1) for id in ids]
+            found = self._matrix[rows]
+        missing = [i for i, row in enumerate(rows) if row < 0]
+        found[missing] = 0
+        return found
 
     def put(self, entries: Sequence[Entry]) -> None:
         with self._lock:

@@ -47,7 +47,7 @@ def test_a_score_is_the_sum_of_its_parts() -> None:
 
 def test_what_is_like_in_meaning_is_found_without_a_common_word() -> None:
     passages = [Passage("nuts", "I cannot have nuts"), Passage("rain", "It rains")]
-    vectors = {"nuts": np.array([1.0, 0.1]), "rain": np.array([0.0, 1.0])}
+    vectors = np.array([[1.0, 0.1], [0.0, 1.0]])
     found = ranked("allergies", passages, vector=np.array([1.0, 0.0]), vectors=vectors)
     assert [f.passage.id for f in found] == ["nuts", "rain"]
     assert "meaning" in found[0].parts
@@ -55,7 +55,7 @@ def test_what_is_like_in_meaning_is_found_without_a_common_word() -> None:
 
 def test_a_text_without_a_vector_is_still_found_by_its_words() -> None:
     passages = [Passage(1, "peanuts"), Passage(2, "walnuts")]
-    vectors = {2: np.array([0.1, 1.0])}
+    vectors = np.array([[0.0, 0.0], [0.1, 1.0]])
     found = ranked("peanuts", passages, vector=np.array([1.0, 0.0]), vectors=vectors)
     assert found[0].passage.id == 1
 

@@ -47,6 +47,13 @@ def test_it_is_in_step_with_every_change(seed: int) -> None:
             continue
         assert index.marks(()) == {id: entry.mark for id, entry in held.items()}
         assert {id: e.mark for id, e in index.fetch([*held, id]).items()} == index.marks(())
+        marks = {id: "another", **index.marks(())}
+        marks[next(iter(marks))] = "another"
+        assert index.stale(marks) == [i for i in marks if i not in held or held[i].mark != marks[i]]
+        rows = index.matrix(marks)
+        if rows is not None:
+            for i, row in zip(marks, rows, strict=True):
+                assert row == pytest.approx(unit(held[i].vector) if i in held else np.zeros(4))
         asked = [chance.random() for _ in range(4)]
         for scope in SCOPES:
             for limit in (1, 7, 1000):
