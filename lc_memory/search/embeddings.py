@@ -28,7 +28,7 @@ EmbeddingFunction: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
 class MiniLM(Embeddings):
     """all-MiniLM-L6-v2 in 8 bits, offline, from the packages of ``lc-memory[recall]``.
 
-    384 dimensions, English above all. About 5 ms a sentence on one core. ``threads`` is how
+    384 dimensions, English above all. 5 to 12 ms a text on one core. ``threads`` is how
     many cores a list of texts may use: two, where there are two.
     """
 
