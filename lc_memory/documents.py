@@ -33,8 +33,8 @@ IDENTITY_FIELDS: Final = (
     "user_id",
 )
 
-#: The key of the document of a collection that has just one.
-SINGLE: Final = "single"
+#: The key of the document of a collection that has just one; no identity makes it.
+SINGLE: Final = "#single"
 
 Filter: TypeAlias = Mapping[str, Any] | Node
 

@@ -160,6 +160,16 @@ def test_updates_of_many_threads_are_all_kept(memory: Memory) -> None:
     assert memory.retrieve_memory("counters") == {"id": "c"} | {f"t{n}": n for n in range(16)}
 
 
+@pytest.mark.parametrize("id", ["single", "#single", "#", "##single", 0])
+def test_no_identity_is_that_of_the_single_document(memory: Memory, id: str | int) -> None:
+    single = memory.store_memory("notes", {"x": 1})
+    assert memory.store_memory("notes", {"y": 2}, id=id).id != single.id
+    assert memory.search_memory("notes", order_by="@created_at") == [{"x": 1}, {"y": 2}]
+    memory.store_memory("notes", {"x": 2})
+    assert memory.retrieve_memory("notes", id=id) == {"y": 2}
+    assert memory.retrieve_memory("notes") == {"x": 2}
+
+
 def test_delete_says_how_many(memory: Memory) -> None:
     for i in range(250):
         memory.store_memory("many", {"id": str(i), "even": i % 2 == 0})
@@ -174,7 +184,7 @@ def test_delete_says_how_many(memory: Memory) -> None:
 
 def test_a_batch_is_all_or_nothing(memory: Memory) -> None:
     records = memory.batch_store([("a", {"id": "1"}), ("b", {"x": 1})])
-    assert [record.key for record in records] == ["1", "single"]
+    assert [record.value for record in records] == [{"id": "1"}, {"x": 1}]
     with pytest.raises(InvalidValue):
         memory.batch_store([("a", {"id": "2"}), ("a", {"id": "3", "bad": {1}})])
     assert len(memory.search_memory("a")) == 1
