@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -158,22 +159,35 @@ def _left(memory: Memory, marks: Namespace, said: Sequence[_Said]) -> list[_Said
 
 
 def _keep(memory: Memory, messages: Sequence[BaseMessage], session_id: str) -> int:
-    """Store the raw messages that are not yet in the session; returns how many."""
-    history = memory.chat_history(session_id)
-    there = {message.id for message in history.messages}
-    new: list[BaseMessage] = []
+    """Store the raw messages that are not yet in the session; returns how many. Of two who keep
+    the same ones at once, one finds them there."""
+    named = _named(messages)
+    history, store = memory.chat_history(session_id), memory.backend
+    turn = (*memory.scope, "learned"), session_id
+    for _ in range(RETRIES):
+        seen = store.get(*turn) or ABSENT
+        there = {message.id for message in history.messages}
+        new = [message for id, message in named.items() if id not in there]
+        if not new:
+            return 0
+        size = len(there) + len(new)
+        with suppress(Conflict):
+            store.write([*history.operations(new), Put(*turn, {"messages": size}, None, seen)])
+            return len(new)
+    raise Conflict(f"others add to {session_id!r} all the time; try again later")
+
+
+def _named(messages: Sequence[BaseMessage]) -> dict[str, BaseMessage]:
+    """The messages by their ids; one without gets the same at each time."""
+    named: dict[str, BaseMessage] = {}
     seen: dict[str, int] = {}
     for message in messages:
-        named = message
         if not message.id:
             text = f"{message.type}\0{message.text}"
             number = seen[text] = seen.get(text, 0) + 1
-            named = message.model_copy(update={"id": _digest(f"{number}\0{text}")})
-        if named.id not in there:
-            there.add(named.id)
-            new.append(named)
-    history.add_messages(new)
-    return len(new)
+            message = message.model_copy(update={"id": _digest(f"{number}\0{text}")})
+        named.setdefault(str(message.id), message)
+    return named
 
 
 def _digest(text: str) -> str:

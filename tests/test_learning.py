@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,22 @@ def test_who_learns_at_the_same_time_learns_nothing_twice(memory: Memory) -> Non
     learned = memory.learn([said("I live in Oslo", id="m")], "ada", Extracting(extract=overtaken))
     assert facts(memory) == ["I live in Oslo"]
     assert learned.facts == []
+
+
+def test_who_learns_at_the_same_time_stores_no_message_twice(memory: Memory) -> None:
+    messages = [said(f"I have lived in {n} towns", id=f"m{n}") for n in range(30)]
+    start = threading.Barrier(6)
+
+    def learn(_: int) -> int:
+        start.wait()
+        return memory.learn(messages, "ada", Extracting(extract=each_message)).stored
+
+    with ThreadPoolExecutor(6) as pool:
+        stored = list(pool.map(learn, range(6)))
+    history = memory.as_user("ada").chat_history("learned")
+    assert [message.id for message in history.messages] == [f"m{n}" for n in range(30)]
+    assert sorted(stored) == [0] * 5 + [30]
+    assert len(facts(memory)) == 30
 
 
 @pytest.mark.parametrize("id", ["i" * 2000, "a\0b", "half \ud83d"])

@@ -13,7 +13,7 @@ from lc_memory.errors import InvalidKey, InvalidValue
 from lc_memory.langchain.window import TokenCounter, window
 from lc_memory.log import Log
 from lc_memory.openai_items import Item, items_of
-from lc_memory.records import Namespace, Query, Record, check_name
+from lc_memory.records import Append, Namespace, Query, Record, check_name
 from lc_memory.store import Store
 
 _READ: Final = 64
@@ -96,7 +96,12 @@ class ChatHistory(BaseChatMessageHistory):
 
         Raises InvalidValue, adding none, for one of a type that LangChain could not read again.
         """
-        self.log.append(map(_entry, messages))
+        if ops := self.operations(messages):
+            self.log.store.write(ops)
+
+    def operations(self, messages: Sequence[BaseMessage]) -> list[Append]:
+        """The batch that adds these messages."""
+        return self.log.operations(map(_entry, messages))
 
     def clear(self) -> None:
         """Delete the session's messages."""
@@ -131,8 +136,7 @@ class ChatHistory(BaseChatMessageHistory):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """:meth:`add_messages` for asyncio."""
-        ops = self.log.operations(map(_entry, messages))
-        if ops:
+        if ops := self.operations(messages):
             await self.bridge.write(ops)
 
     async def aclear(self) -> None:
