@@ -7,8 +7,9 @@ The candidates of a search (from any index, with the turns next to them) are ran
 - ``meaning``: likeness of the question's vector and the text's;
 - ``thread``: the same with the turn before, whose vector is added.
 
-The ranks are fused by reciprocals, small rules of language add to that, and a turn gains from
-its neighbours and from the best of its session. All numbers stand in :class:`Rules`.
+Each way gives 1 to its best, and the less to the others the further they are from it. Small rules
+of language add to that, and a turn gains from its neighbours and from the best of its session.
+All numbers stand in :class:`Rules`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from lc_memory.search.words import (
 if TYPE_CHECKING:
     from lc_memory.search.embeddings import Vectors
 
-#: How many of each arm's best are fused.
+#: How many candidates each index gives; twice as many of a way's best count.
 ARM: Final = 100
 #: How much of a long text is ranked by, in characters.
 LONGEST: Final = 20_000
@@ -49,7 +50,7 @@ class Rules:
     one first rank, so that 1.0 is worth as much as being first in one way of ranking.
     """
 
-    fusion: float = 10.0  # the constant of reciprocal rank fusion: small, so that firsts count
+    fusion: float = 1.5  # the power of a score's share of the best: firsts count more than seconds
     saturation: float = 1.2  # BM25's k1
     length: float = 0.5  # BM25's b: less than usual, as the turns of a talk are short
     neighbours: float = 0.1  # of the score of the turns before and after
@@ -234,13 +235,11 @@ def rank(
         arms |= _likeness(before, vector, vectors)
     # Each part is a column: what it gives to every passage.
     parts = {name: _fused(scores, rules) for name, scores in arms.items()}
-    unit = 1 / (rules.fusion + 1)
-    for name, shares in _rules(question, passages, names, rules).items():
-        parts[name] = [share * unit for share in shares]
+    parts |= _rules(question, passages, names, rules)
     parts |= _context(passages, before, _sums(parts), rules)
     if rules.exact and (codes := codes_in(question)):  # no neighbour gains from it
         shares = [sum(_has(p, code) for code in codes) / len(codes) for p in passages]
-        parts["exact"] = [rules.exact * unit * share for share in shares]
+        parts["exact"] = [rules.exact * share for share in shares]
     scores = _sums(parts)
     for i in sorted(range(len(passages)), key=scores.__getitem__, reverse=True):
         given = {name: column[i] for name, column in parts.items() if column[i]}
@@ -248,14 +247,13 @@ def rank(
 
 
 def _fused(scores: Sequence[float], rules: Rules) -> list[float]:
-    """What one way of ranking gives to each: the reciprocal of its rank, if it is among the
-    best."""
-    given = [0.0] * len(scores)
-    found = [i for i, score in enumerate(scores) if score > 0]
-    found.sort(key=scores.__getitem__, reverse=True)
-    for place, i in enumerate(found[:ARM]):
-        given[i] = 1 / (rules.fusion + 1 + place)
-    return given
+    """What one way of ranking gives to each: how near its score is to the best, as measured from
+    those that do not count any more. So the scale of the scores is of no matter."""
+    found = sorted((score for score in scores if score > 0), reverse=True)
+    best = found[0] if found else 1.0
+    least = found[2 * ARM] if len(found) > 2 * ARM and found[2 * ARM] < best else 0.0
+    span = best - least
+    return [((s - least) / span) ** rules.fusion if s > least else 0.0 for s in scores]
 
 
 def _sums(parts: Mapping[str, Sequence[float]]) -> list[float]:
@@ -298,7 +296,7 @@ def _likeness(
 def _rules(
     question: str, passages: Sequence[Passage], names: Mapping[str, str], rules: Rules
 ) -> dict[str, list[float]]:
-    """What the small rules give to each passage, in units of one first rank."""
+    """What the small rules give to each passage."""
     given: dict[str, list[float]] = {}
     named = {names[word] for word in raw_words(question) if word in names}
     if rules.speaker and len(named) == 1:
