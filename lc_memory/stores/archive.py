@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -14,6 +13,9 @@ from lc_memory.stores.journal import Entry, Journal, Place, Sealer
 from lc_memory.stores.table import Changes, Table
 
 _Stamps: TypeAlias = "tuple[Stamp, Stamp]"
+
+#: Where the journal ends after a write, and its stamp then.
+Written: TypeAlias = "tuple[Place, Stamp]"
 
 #: A journal may grow to this size (in bytes) before the file's own size decides.
 SMALL: Final = 1 << 20
@@ -36,6 +38,7 @@ class Archive:
         self._format = format
         self._sealer = sealer
         self._disk = disk
+        self._names = str(path), str(self.journal.path)
         self._place = Place()
         self._seal = ""
         self._size = 0  # of the file, in bytes
@@ -78,20 +81,22 @@ class Archive:
             self._load(stamps)
         return True
 
-    def append(self, changes: Changes) -> Place:
+    def append(self, changes: Changes) -> Written:
         """Write to the journal, durably or not at all; to be followed by :meth:`apply`."""
-        if not self._disk.writable(self.path):
+        if not self._disk.writable(self._names[0]):
             raise StoreReadOnly(f"{self.path}: is marked as read-only")
-        if not self._place.end:
-            self._place = self.journal.begin(self._seal)
-        return self.journal.append(self._place, changes)
+        assert self._stamps is not None
+        place, stamp = self._place, self._stamps[1]
+        if not place.end:
+            place, stamp = self.journal.begin(self._seal, stamp)
+        return self.journal.append(place, changes, stamp)
 
-    def apply(self, changes: Changes, place: Place) -> None:
+    def apply(self, changes: Changes, written: Written) -> None:
         """Show in the table what was appended."""
+        assert self._stamps is not None
         self.table.apply(changes)
-        self._place = place
-        if self._stamps is not None:
-            self._stamps = self._stamps[0], self._disk.stamp(self.journal.path)
+        self._place, stamp = written
+        self._stamps = self._stamps[0], stamp
         self.unfolded = True
 
     def fold(self) -> None:
@@ -100,10 +105,15 @@ class Archive:
             self._replace_file()
         self.unfolded = False
 
+    def close(self) -> None:
+        """Hold nothing open."""
+        self.journal.close()
+
     # -- inside ----------------------------------------------------------------------------
 
     def _stamp(self) -> _Stamps:
-        return self._disk.stamp(self.path), self._disk.stamp(self.journal.path)
+        file, journal = self._names
+        return self._disk.stamp(file), self._disk.stamp(journal)
 
     def _read_on(self, stamps: _Stamps) -> bool:
         """Go on from where the journal was read to, if it goes on there."""
@@ -163,7 +173,7 @@ class Archive:
         if not batches:  # the file is a copy from elsewhere: begin a new journal for it
             return [], Place()
         if seal is None:
-            return batches, replace(place, state=None)
+            return batches, place._replace(state=None)
         raise CorruptStore(
             f"{self.journal.path}: holds writes that continue another {self.path.name} than this. "
             "Put the right file back; or, if you restored an older one, remove the journal"
@@ -173,10 +183,11 @@ class Archive:
         began = time.monotonic()
         data, seal = self._format.dump(self.table, self._sealer)
         self._stamps = None  # if this fails half-way, look at everything again
+        stamp = self._disk.stamp(self.journal.path)
         if self._place.end:
-            self._place = self.journal.announce(self._place, seal)
+            self._place, stamp = self.journal.announce(self._place, seal, stamp)
         self._disk.swap(self.path, data)
         self._seal, self._size = seal, len(data)
-        self._place = self.journal.begin(seal, self._place.state)
+        self._place, _ = self.journal.begin(seal, stamp, self._place.state)
         self._stamps = self._stamp()
         self.fold_seconds = time.monotonic() - began

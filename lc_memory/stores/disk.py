@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from filelock import lock_descriptor, unlock_descriptor
-
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 
 if sys.platform == "darwin":
     from fcntl import F_FULLFSYNC, fcntl
 
-#: What changes when a file does: inode, size and time of change. None: there is no such file.
-Stamp: TypeAlias = "tuple[int, int, int] | None"
+#: What changes when a file does: which one it is (device, inode), its size, and when it was
+#: changed. None: there is no such file.
+Stamp: TypeAlias = "tuple[int, int, int, int] | None"
 
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE: Final = 0o600
@@ -71,18 +69,19 @@ class Disk:
         finally:
             os.close(file)
 
-    def writable(self, path: Path) -> bool:
+    def writable(self, path: str | Path) -> bool:
         """Whether the file's permissions let it be written."""
         return os.access(path, os.W_OK)
 
     # -- made of these ---------------------------------------------------------------------
 
-    def stamp(self, path: Path) -> Stamp:
+    def stamp(self, file: int | str | Path) -> Stamp:
+        """Of an open file, or of the one that stands at a path."""
         try:
-            found = os.stat(path)
+            found = os.stat(file)
         except FileNotFoundError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def read(self, path: Path, start: int = 0) -> bytes:
         try:
@@ -91,26 +90,6 @@ class Disk:
                 return file.read()
         except PermissionError as error:
             raise StoreUnavailable(f"{path}: may not be read; check its permissions") from error
-
-    def append(self, path: Path, size: int, data: bytes) -> None:
-        """Have the file end after ``size`` bytes and this data, durably; else after ``size``."""
-        new = not size and not path.exists()
-        file = self.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        try:
-            if os.fstat(file).st_size != size:
-                self.truncate(file, size)
-            try:
-                self._write_all(file, data)
-                self.sync(file)
-                if new:
-                    self.sync_folder(path.parent)
-            except BaseException:
-                # If this fails too, whoever reads on from ``size`` sees what there is.
-                with contextlib.suppress(OSError):
-                    self.truncate(file, size)
-                raise
-        finally:
-            os.close(file)
 
     def swap(self, path: Path, data: bytes) -> None:
         """Replace the file by one with this data, durably and in one step; it keeps its mode."""
@@ -121,7 +100,7 @@ class Disk:
             try:
                 if sys.platform != "win32" and path.exists():
                     os.fchmod(file, path.stat().st_mode & 0o777)
-                self._write_all(file, data)
+                self.write_all(file, data)
                 self.sync(file)
             finally:
                 os.close(file)
@@ -132,36 +111,7 @@ class Disk:
             raise
         self.sync_folder(path.parent)
 
-    @contextlib.contextmanager
-    def lock(self, path: Path, timeout: float) -> Iterator[None]:
-        """Hold the lock that this file stands for, among all processes and openers.
-
-        Raises StoreUnavailable if others hold it for longer than ``timeout`` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while (file := self._try_lock(path)) is None:
-            if time.monotonic() > deadline:
-                raise StoreUnavailable(f"{path}: others held this lock for over {timeout:g} s")
-            time.sleep(random.uniform(0.0001, 0.0005))  # noqa: S311 - a nap, not a secret
-        try:
-            yield
-        finally:
-            unlock_descriptor(file)
-            os.close(file)
-
-    def _try_lock(self, path: Path) -> int | None:
-        file = self.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            # A lock file that was removed meanwhile is no longer the one that others take.
-            if lock_descriptor(file, blocking=False) and os.fstat(file).st_nlink:
-                return file
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-        return None
-
-    def _write_all(self, file: int, data: bytes) -> None:
+    def write_all(self, file: int, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[self.write(file, left) :]
@@ -175,12 +125,17 @@ def our_errors(path: Path) -> Iterator[None]:
     except LCMemoryError:  # some are OSErrors too, and mean something else
         raise
     except OSError as error:
-        if error.errno in _FULL:
-            raise StoreFull(
-                f"{path}: {error.strerror}; nothing of this write was kept, free some space"
-            ) from error
-        if error.errno in _REFUSED:
-            raise StoreReadOnly(
-                f"{path}: {error.strerror}; check the permissions of the file and its folder"
-            ) from error
-        raise StoreUnavailable(f"{path}: {error}") from error
+        raise our_error(path, error) from error
+
+
+def our_error(path: Path, error: OSError) -> LCMemoryError:
+    """The operating system's error about the file in the library's words."""
+    if error.errno in _FULL:
+        return StoreFull(
+            f"{path}: {error.strerror}; nothing of this write was kept, free some space"
+        )
+    if error.errno in _REFUSED:
+        return StoreReadOnly(
+            f"{path}: {error.strerror}; check the permissions of the file and its folder"
+        )
+    return StoreUnavailable(f"{path}: {error}")

@@ -33,9 +33,10 @@ from lc_memory.records import ABSENT, Clear, Delete, Namespace, Op, Record, Rest
 from lc_memory.rows import Step, prepare
 from lc_memory.store import Capabilities, Outcome, closed, outcome
 from lc_memory.stores.archive import Archive
-from lc_memory.stores.disk import Disk, Stamp, our_errors
+from lc_memory.stores.disk import Disk, Stamp, our_error, our_errors
 from lc_memory.stores.formats import CSV, JSON, Format
 from lc_memory.stores.journal import Sealer
+from lc_memory.stores.kept import Lock
 from lc_memory.stores.pickle_format import Pickle
 from lc_memory.stores.table import Changes, Table
 from lc_memory.stores.table_store import T, TableStore
@@ -97,7 +98,7 @@ class FileStore(TableStore):
         self._disk = disk or Disk()
         sealer = Sealer(_key(name, pickle_key))
         self._archive = Archive(self.path, _FORMATS[name](), sealer, self._disk)
-        self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._lock = Lock(self._disk, self.path.with_name(self.path.name + ".lock"))
         self._timeout = timeout
         self._idle = idle
         self._committer: GroupCommit[list[Step], list[Record | None]] = GroupCommit(self._commit)
@@ -170,10 +171,11 @@ class FileStore(TableStore):
     def _keep(self, changes: Changes) -> None:
         """Write the changes as one line, under the lock."""
         if changes:
-            place = self._archive.append(changes)
+            written = self._archive.append(changes)
             with self._guard:
-                self._archive.apply(changes, place)
-                self._fold_later()
+                self._archive.apply(changes, written)
+                if self._folder is None:
+                    self._fold_later()
             if self._archive.outgrown:
                 self._fold()
 
@@ -203,8 +205,10 @@ class FileStore(TableStore):
             self._folder.join()
         if self._is_open and self._archive.unfolded:
             self._fold_alone(self._timeout)
-        with self._guard:
+        with self._turn, self._guard:
             self._is_open = False
+            self._archive.close()
+            self._lock.close()
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -214,17 +218,22 @@ class FileStore(TableStore):
     ) -> Iterator[None]:
         """Hold the lock file, having caught up with the others."""
         with self._turn:
+            self._check_open()
             if self._crowded:  # or who has just written would always be first again
                 time.sleep(_STEP_BACK)
-            with our_errors(self.path), self._disk.lock(self._lock_path, timeout):
+            try:
+                self._lock.acquire(timeout)
                 with self._guard:
-                    self._check_open()
                     self._crowded = (prepare or self._archive.catch_up)()
                     self._holding = True
-                try:
-                    yield
-                finally:
-                    self._holding = False
+                yield
+            except LCMemoryError:
+                raise
+            except OSError as error:
+                raise our_error(self.path, error) from error
+            finally:
+                self._holding = False
+                self._lock.release()
 
     def _check_open(self) -> None:
         if not self._is_open:

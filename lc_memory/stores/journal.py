@@ -16,7 +16,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,7 +24,8 @@ from lc_memory import __version__
 from lc_memory.errors import CorruptStore, NewerFormat, newer
 from lc_memory.records import Id, Namespace
 from lc_memory.rows import Row
-from lc_memory.stores.disk import Disk
+from lc_memory.stores.disk import Disk, Stamp
+from lc_memory.stores.kept import Tail
 from lc_memory.stores.table import Changes, Table
 
 FORMAT: Final = "lc_memory journal"
@@ -53,8 +54,7 @@ class Sealer:
         return hmac.compare_digest(seal, self.seal(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """How far a journal was read: to ``end``, where the line ends that began at ``start``.
 
     ``state`` names what the records are there; it stays the same when the journal is folded.
@@ -101,6 +101,7 @@ class Journal:
     def __init__(self, path: Path, disk: Disk, sealer: Sealer) -> None:
         self.path = path
         self._disk = disk
+        self._tail = Tail(disk, path)
         self._sealer = sealer
 
     def read(self, after: Place | None = None) -> tuple[list[Entry], Place]:
@@ -126,31 +127,39 @@ class Journal:
             raise self._corrupt("its last byte is not what was written")
         return entries, place
 
-    def append(self, place: Place, changes: Changes) -> Place:
-        """Add the outcome of batches, durably or not at all; the place after it."""
+    def append(self, place: Place, changes: Changes, found: Stamp) -> tuple[Place, Stamp]:
+        """Add the outcome of batches, durably or not at all.
+
+        ``found`` is the stamp of the journal; gives the place after it, and its stamp then.
+        """
+        rows = changes.rows
         content = {
             "cleared": changes.cleared,
-            "gone": [id for id, row in changes.rows.items() if row is None],
-            "rows": [tuple(row) for row in changes.rows.values() if row is not None],
+            "gone": [id for id, row in rows.items() if row is None],
+            "rows": [tuple(row) for row in rows.values() if row is not None],
         }
-        return self._write(place, content)
+        return self._write(place, content, found)
 
-    def announce(self, place: Place, seal: str) -> Place:
+    def announce(self, place: Place, seal: str, found: Stamp) -> tuple[Place, Stamp]:
         """Say that the file with this seal, about to come, holds everything up to here."""
-        return self._write(place, {"file": seal})
+        return self._write(place, {"file": seal}, found)
 
-    def begin(self, seal: str, state: str | None = None) -> Place:
+    def begin(self, seal: str, found: Stamp, state: str | None = None) -> tuple[Place, Stamp]:
         """Start anew: everything is in the file with this seal, which is that ``state``."""
         head = {"format": FORMAT, "version": VERSION, "library": __version__}
         head |= {"file": seal, "state": state}
-        return self._write(Place(), head)
+        return self._write(Place(), head, found)
 
-    def _write(self, place: Place, content: dict[str, Any]) -> Place:
+    def close(self) -> None:
+        """Keep the file open no longer; it is opened again when it is needed."""
+        self._tail.close()
+
+    def _write(self, place: Place, content: dict[str, Any], found: Stamp) -> tuple[Place, Stamp]:
         payload = orjson.dumps(content)
         digest = self._chained(place, payload)
         line = b"%s %s\n" % (digest.encode(), payload)
-        self._disk.append(self.path, place.end, line)
-        return self._after(place, len(line), digest, content)
+        stamp = self._tail.append(place.end, line, found)
+        return self._after(place, len(line), digest, content), stamp
 
     def _entry(self, line: bytes, place: Place) -> tuple[Entry, Place]:
         if not self._is_whole(line, place):

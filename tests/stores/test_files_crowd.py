@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,25 @@ from lc_memory.log import Log
 from lc_memory.records import Delete, Op, Put, Query, Record
 from lc_memory.stores.disk import Disk
 from lc_memory.stores.files import FileStore
+from lc_memory.stores.kept import Lock
 from tests.stores.test_files import FORMATS, open_file
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The lock of this file, in other hands."""
+    lock = Lock(Disk(), path)
+    lock.acquire(1)
+    try:
+        yield
+    finally:
+        lock.close()
 
 
 def test_a_lock_that_is_held_too_long_is_an_error_in_time(tmp_path: Path) -> None:
     with open_file(tmp_path, "json", timeout=0.1, idle=60) as store:
         store.put(("n",), "k", {"v": 1})
-        with Disk().lock(tmp_path / "memory.json.lock", 1):
+        with held(tmp_path / "memory.json.lock"):
             with pytest.raises(StoreUnavailable, match=r"memory\.json\.lock: others held"):
                 store.put(("n",), "k", {"v": 2})
             assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
@@ -37,6 +50,7 @@ import sys, threading
 from lc_memory.log import Log
 from lc_memory.stores import archive
 from lc_memory.stores.files import FileStore
+from lc_memory.stores.kept import Lock
 archive.SMALL = 3000
 with FileStore(sys.argv[1], idle=0.005) as store:
     def work(name):

@@ -1,0 +1,122 @@
+"""The files that a store keeps open: the end of its journal, and its lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+import weakref
+from pathlib import Path
+from typing import Final
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from lc_memory.errors import StoreUnavailable
+from lc_memory.stores.disk import Disk, Stamp
+
+
+class Kept:
+    """A file that stays open from one use to the next, as long as it is the one at its path.
+
+    A child process opens its own: a lock on what it inherited would be its parent's as well.
+    """
+
+    def __init__(self, disk: Disk, path: Path, flags: int) -> None:
+        self._file: int | None = None
+        self._disk, self._path, self._name, self._flags = disk, path, str(path), flags
+        self._stamp: Stamp = None
+        _kept.add(self)
+
+    def open(self) -> int:
+        self.close()
+        self._file = self._disk.open(self._path, self._flags)
+        self._stamp = self._disk.stamp(self._file)
+        return self._file
+
+    def is_at(self, stamp: Stamp) -> bool:
+        """Whether the file that is open has this stamp, but for what was written to it."""
+        mine = self._stamp
+        return mine is not None and stamp is not None and mine[:2] == stamp[:2]
+
+    def close(self) -> None:
+        file, self._file, self._stamp = self._file, None, None
+        if file is not None:
+            os.close(file)
+
+    __del__ = close
+
+
+_kept: Final[weakref.WeakSet[Kept]] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for kept in list(_kept):
+        kept.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class Tail(Kept):
+    """A file that is written at its end only."""
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        super().__init__(disk, path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+
+    def append(self, size: int, data: bytes, found: Stamp) -> Stamp:
+        """Have the file end after ``size`` bytes and this data, durably; else after ``size``.
+
+        ``found`` is the stamp of what stands at the path now; gives the one it has then.
+        """
+        disk, file, held = self._disk, self._file, found
+        if file is None or not self.is_at(found):
+            file = self.open()
+            held = self._stamp
+        try:
+            if held is None or held[2] != size:
+                disk.truncate(file, size)
+            disk.write_all(file, data)
+            disk.sync(file)
+            if found is None:
+                disk.sync_folder(self._path.parent)
+            return disk.stamp(file)
+        except BaseException:
+            # If this fails too, whoever reads on from ``size`` sees what there is.
+            with contextlib.suppress(OSError):
+                disk.truncate(file, size)
+            self.close()
+            raise
+
+
+class Lock(Kept):
+    """The lock that a file stands for, among all processes and openers."""
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        super().__init__(disk, path, os.O_RDWR | os.O_CREAT)
+
+    def acquire(self, timeout: float) -> None:
+        """Take it. Raises StoreUnavailable if others hold it for longer than that, in seconds."""
+        deadline = time.monotonic() + timeout
+        while not self._try():
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"{self._path}: others held this lock for over {timeout:g} s"
+                )
+            time.sleep(random.uniform(0.0001, 0.0005))  # noqa: S311 - a nap, not a secret
+
+    def release(self) -> None:
+        """Let go of it, if it was taken."""
+        if self._file is not None:
+            unlock_descriptor(self._file)
+
+    def _try(self) -> bool:
+        file = self.open() if self._file is None else self._file
+        taken = lock_descriptor(file, blocking=False)
+        # A lock file that was removed is no longer the one that others take. (Where none that is
+        # open can be removed, the two stamps need not agree.)
+        if os.name == "nt" or self.is_at(self._disk.stamp(self._name)):
+            return taken
+        self.close()
+        return False
