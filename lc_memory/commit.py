@@ -46,7 +46,7 @@ class GroupCommit(Generic[Batch, Result]):
         """Commit these batches, with whatever else is waiting; their outcomes, in order."""
         if not batches:
             return []
-        entries: list[_Entry[Batch, Result]] = [_Entry(batch) for batch in batches]
+        entries: list[_Entry[Batch, Result]] = [*map(_Entry, batches)]
         mine = entries[-1]
         with self._lock:
             self._waiting += entries

@@ -74,7 +74,8 @@ class Archive:
         Says whether there was anything. Raises CorruptStore or OSError, also if the others are
         just replacing the file.
         """
-        stamps = self._stamp()
+        stamp, (file, journal) = self._disk.stamp, self._names
+        stamps = stamp(file), stamp(journal)
         if stamps == self._stamps:
             return False
         if not self._read_on(stamps):

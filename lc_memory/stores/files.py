@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -110,8 +110,7 @@ class FileStore(TableStore):
         self._folder: threading.Thread | None = None
         self._closing = threading.Event()
         if accept_edits or not self._archive.exists():
-            with self._exclusive(timeout, lambda: self._archive.open(accept_edits)):
-                pass
+            self._exclusively(lambda: None, timeout, lambda: self._archive.open(accept_edits))
         self._look(lambda table: None)
         with self._guard:
             self._fold_later()
@@ -137,8 +136,7 @@ class FileStore(TableStore):
             time.sleep(0.001)
         assert trouble is not None
         try:
-            with self._exclusive(self._timeout):
-                return ask(self._archive.table)
+            return self._exclusively(lambda: ask(self._archive.table), self._timeout)
         except StoreReadOnly:  # there is no lock to be had here: then it is as it looked
             with our_errors(self.path):
                 raise trouble from None
@@ -146,29 +144,31 @@ class FileStore(TableStore):
     # -- writing ---------------------------------------------------------------------------
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        return outcome(self.write_many([ops])[0])
+        return outcome(self._committer.run([prepare(ops)])[0])
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         return write_together(self._committer, batches)
 
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Write the batches as one line; each is all or nothing by itself."""
-        with self._exclusive(self._timeout):
-            changes = Changes(self._archive.table)
-            outcomes: list[Outcome] = []
-            for steps in batches:
-                trial = changes.copy() if changes else Changes(self._archive.table)
-                tick = self._clock.ticks(len(steps))
-                try:
-                    outcomes.append(trial.carry_out(steps, tick, self._clock.now()))
-                except LCMemoryError as error:
-                    outcomes.append(error)
-                else:
-                    changes = trial
-            self._keep(changes)
+        return self._exclusively(lambda: self._write(batches), self._timeout)
+
+    def _write(self, batches: Sequence[list[Step]]) -> list[Outcome]:
+        changes: Changes | None = None
+        outcomes: list[Outcome] = []
+        for steps in batches:
+            trial = changes.copy() if changes else Changes(self._archive.table)
+            tick = self._clock.ticks(len(steps))
+            try:
+                outcomes.append(trial.carry_out(steps, tick, self._clock.now()))
+            except LCMemoryError as error:
+                outcomes.append(error)
+            else:
+                changes = trial
+        self._keep(changes)
         return outcomes
 
-    def _keep(self, changes: Changes) -> None:
+    def _keep(self, changes: Changes | None) -> None:
         """Write the changes as one line, under the lock."""
         if changes:
             written = self._archive.append(changes)
@@ -182,12 +182,14 @@ class FileStore(TableStore):
     def restore(
         self, records: Callable[[], Iterable[Record]], clearing: Sequence[Namespace] = ()
     ) -> None:
-        with self._exclusive(self._timeout):
+        def work() -> None:
             changes = Changes(self._archive.table)
             changes.carry_out(prepare(map(Clear, clearing)), 0, 0)
             for record in records():  # of each, only the row is kept
                 changes.carry_out(prepare([Restore(record)]), 0, 0)
             self._keep(changes)
+
+        self._exclusively(work, self._timeout)
 
     def sweep(self) -> int:
         now = self._clock.now()
@@ -196,8 +198,7 @@ class FileStore(TableStore):
         return sum(isinstance(result, list) for result in self.write_many(batches))
 
     def scrub(self) -> bool:
-        with self._exclusive(self._timeout):
-            return self._fold()
+        return self._exclusively(self._fold, self._timeout)
 
     def close(self) -> None:
         self._closing.set()
@@ -212,11 +213,10 @@ class FileStore(TableStore):
 
     # -- inside ----------------------------------------------------------------------------
 
-    @contextmanager
-    def _exclusive(
-        self, timeout: float, prepare: Callable[[], bool] | None = None
-    ) -> Iterator[None]:
-        """Hold the lock file, having caught up with the others."""
+    def _exclusively(
+        self, work: Callable[[], T], timeout: float, catch_up: Callable[[], bool] | None = None
+    ) -> T:
+        """Do something while holding the lock file, having caught up with the others."""
         with self._turn:
             self._check_open()
             if self._crowded:  # or who has just written would always be first again
@@ -224,9 +224,9 @@ class FileStore(TableStore):
             try:
                 self._lock.acquire(timeout)
                 with self._guard:
-                    self._crowded = (prepare or self._archive.catch_up)()
+                    self._crowded = (catch_up or self._archive.catch_up)()
                     self._holding = True
-                yield
+                return work()
             except LCMemoryError:
                 raise
             except OSError as error:
@@ -266,8 +266,7 @@ class FileStore(TableStore):
 
     def _fold_alone(self, timeout: float) -> bool:
         try:
-            with self._exclusive(timeout):
-                return self._fold()
+            return self._exclusively(self._fold, timeout)
         except LCMemoryError as error:
             if timeout or not isinstance(error, StoreUnavailable):  # not now, if others write
                 _log.warning("%s could not be folded: %s", self.path, error)

@@ -117,7 +117,11 @@ class Journal:
         *lines, unfinished = data.split(b"\n")
         if place.end:
             size = place.end - place.start
-            if not lines or len(lines[0]) + 1 != size or lines.pop(0)[:_DIGITS] != _raw(place):
+            if (
+                not lines
+                or len(lines[0]) + 1 != size
+                or lines.pop(0)[:_DIGITS] != place.digest.encode()
+            ):
                 raise self._corrupt("another journal stands in its place")
         entries: list[Entry] = []
         for line in lines:
@@ -132,13 +136,14 @@ class Journal:
 
         ``found`` is the stamp of the journal; gives the place after it, and its stamp then.
         """
-        rows = changes.rows
-        content = {
-            "cleared": changes.cleared,
-            "gone": [id for id, row in rows.items() if row is None],
-            "rows": [tuple(row) for row in rows.values() if row is not None],
-        }
-        return self._write(place, content, found)
+        gone: list[Id] = []
+        rows: list[tuple[Any, ...]] = []
+        for id, row in changes.rows.items():
+            if row is None:
+                gone.append(id)
+            else:
+                rows.append(tuple(row))
+        return self._write(place, {"cleared": changes.cleared, "gone": gone, "rows": rows}, found)
 
     def announce(self, place: Place, seal: str, found: Stamp) -> tuple[Place, Stamp]:
         """Say that the file with this seal, about to come, holds everything up to here."""
@@ -185,7 +190,7 @@ class Journal:
         return Place(place.end, place.end + size, digest, state)
 
     def _chained(self, place: Place, payload: bytes) -> str:
-        return self._sealer.digest(b"line %s %s" % (_raw(place), payload))
+        return self._sealer.digest(b"line %s %s" % (place.digest.encode(), payload))
 
     def _is_whole(self, line: bytes, place: Place) -> bool:
         digest = self._chained(place, line[_DIGITS + 1 :]).encode()
@@ -196,7 +201,3 @@ class Journal:
             f"{self.path}: {reason}. Restore it and its file from a backup, or remove it: the file "
             "then holds what was last folded into it, and nothing later"
         )
-
-
-def _raw(place: Place) -> bytes:
-    return place.digest.encode()

@@ -66,9 +66,14 @@ class Table:
         if space is None:
             space = self._spaces[row.namespace] = _Space()
             insort(self._names, row.namespace)
-        if row.key not in space.rows:
-            insort(space.keys, row.key)
-        space.rows[row.key] = row
+        key = row.key
+        if key not in space.rows:
+            keys = space.keys
+            if keys and key < keys[-1]:
+                insort(keys, key)
+            else:  # as logs grow
+                keys.append(key)
+        space.rows[key] = row
         if self.postings is not None:
             self._enter(row)
 
@@ -238,19 +243,22 @@ class Changes:
                 self._clear(step.namespace)
                 results.append(None)
                 continue
-            if step.key is None:
+            held = None
+            if step.key is None:  # under the key after the last one, there is nothing
                 step.key = next_key(self._last_key(step.namespace))
-            held = self._get(step.id)
+            else:
+                held = self._get((step.namespace, step.key))
             row, result = settle(step, held, tick + offset, now)
             if row is not held:
-                self._set(step.id, row)
+                self._set((step.namespace, step.key), row)
             results.append(result)
         return results
 
     def _get(self, id: Id) -> Row | None:
         if id in self.rows:
             return self.rows[id]
-        return None if self._was_cleared(id[0]) else self._table.get(id)
+        cleared = self.cleared and self._was_cleared(id[0])
+        return None if cleared else self._table.get(id)
 
     def _set(self, id: Id, row: Row | None) -> None:
         self.rows[id] = row
@@ -272,10 +280,15 @@ class Changes:
         return any(namespace[: len(prefix)] == prefix for prefix in self.cleared)
 
     def _last_key(self, namespace: Namespace) -> str | None:
-        if namespace not in self._last:
+        if namespace in self._last:
+            return self._last[namespace]
+        keys: list[str] = []
+        if self.rows:
             keys = [id[1] for id, row in self.rows.items() if row and id[0] == namespace]
-            if not self._was_cleared(namespace):
-                below = self._table.keys_down(namespace)
-                keys += islice((key for key in below if (namespace, key) not in self.rows), 1)
-            self._last[namespace] = max(keys, default=None)
-        return self._last[namespace]
+        if not (self.cleared and self._was_cleared(namespace)):
+            for key in self._table.keys_down(namespace):
+                if not self.rows or (namespace, key) not in self.rows:
+                    keys.append(key)
+                    break
+        last = self._last[namespace] = max(keys, default=None)
+        return last
