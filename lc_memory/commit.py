@@ -46,7 +46,22 @@ class GroupCommit(Generic[Batch, Result]):
         """Commit these batches, with whatever else is waiting; their outcomes, in order."""
         if not batches:
             return []
-        entries: list[_Entry[Batch, Result]] = [*map(_Entry, batches)]
+        mine: _Entry[Batch, Result] = _Entry(batches[-1])
+        try:
+            with self._lock:
+                alone = self._leader is None and not self._waiting and len(batches) <= self._most
+                if alone:
+                    self._leader = mine
+            if alone:
+                try:
+                    return [*self._commit(batches)]
+                except Exception as error:  # noqa: BLE001 - it is raised to each writer
+                    return [error] * len(batches)
+            return self._together([*map(_Entry, batches[:-1]), mine])
+        finally:
+            self._leave(mine)
+
+    def _together(self, entries: list[_Entry[Batch, Result]]) -> list[Result | Exception]:
         mine = entries[-1]
         with self._lock:
             self._waiting += entries
@@ -56,13 +71,10 @@ class GroupCommit(Generic[Batch, Result]):
                 mine.gate = threading.Lock()
                 mine.gate.acquire()
         gate = mine.gate
-        try:
-            if gate is not None:
-                gate.acquire()  # until its work is done, or it is the next leader
-            while mine.outcome is None:
-                self._lead(mine)
-        finally:
-            self._leave(mine)
+        if gate is not None:
+            gate.acquire()  # until its work is done, or it is the next leader
+        while mine.outcome is None:
+            self._lead(mine)
         return [entry.outcome for entry in entries if entry.outcome is not None]
 
     def _lead(self, mine: _Entry[Batch, Result]) -> None:

@@ -141,13 +141,11 @@ class Handle(Layer):
     nor write them, nor clear them with everything else. Raises AccessDenied."""
 
     def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
-        everything = False
         for op in ops:
             place = place_of(op)
             if place[:1] == SYSTEM:
                 raise AccessDenied(f"{'/'.join(place)!r}: these are the library's own records")
-            everything = everything or not place
-        return spare_system(self.inner, ops) if everything else ops
+        return spare_system(self.inner, ops)
 
     def find(self, query: Query) -> Page:
         return self.inner.find(query if query.prefix else without_system(self.inner, query))

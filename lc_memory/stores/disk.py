@@ -85,7 +85,7 @@ class Disk:
 
     def read(self, path: Path, start: int = 0) -> bytes:
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", buffering=0) as file:
                 file.seek(start)
                 return file.read()
         except PermissionError as error:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -125,7 +126,8 @@ class FileStore(TableStore):
         trouble: Exception | None = None
         for _ in range(3):
             with self._guard:
-                self._check_open()
+                if not self._is_open:
+                    raise closed("store")
                 try:
                     if not self._holding:
                         self._archive.catch_up()
@@ -151,7 +153,7 @@ class FileStore(TableStore):
 
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Write the batches as one line; each is all or nothing by itself."""
-        return self._exclusively(lambda: self._write(batches), self._timeout)
+        return self._exclusively(partial(self._write, batches), self._timeout)
 
     def _write(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         changes: Changes | None = None
@@ -218,7 +220,8 @@ class FileStore(TableStore):
     ) -> T:
         """Do something while holding the lock file, having caught up with the others."""
         with self._turn:
-            self._check_open()
+            if not self._is_open:
+                raise closed("store")
             if self._crowded:  # or who has just written would always be first again
                 time.sleep(_STEP_BACK)
             try:
@@ -234,10 +237,6 @@ class FileStore(TableStore):
             finally:
                 self._holding = False
                 self._lock.release()
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise closed("store")
 
     def _fold_later(self) -> None:
         if self._archive.unfolded and self._folder is None and not self._closing.is_set():

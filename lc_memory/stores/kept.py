@@ -5,15 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import time
 import weakref
 from pathlib import Path
 from typing import Final
 
-from filelock import lock_descriptor, unlock_descriptor
-
 from lc_memory.errors import StoreUnavailable
 from lc_memory.stores.disk import Disk, Stamp
+
+if sys.platform == "win32":
+    from filelock import lock_descriptor, unlock_descriptor
+
+    _TAKE, _LET_GO = 1, 0
+
+    def flock(file: int, how: int) -> None:
+        if how == _LET_GO:
+            with contextlib.suppress(OSError):  # elsewhere, it is no error to hold none
+                unlock_descriptor(file)
+        elif not lock_descriptor(file, blocking=False):
+            raise BlockingIOError
+else:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
+    _TAKE, _LET_GO = LOCK_EX | LOCK_NB, LOCK_UN
 
 
 class Kept:
@@ -109,11 +124,15 @@ class Lock(Kept):
     def release(self) -> None:
         """Let go of it, if it was taken."""
         if self._file is not None:
-            unlock_descriptor(self._file)
+            flock(self._file, _LET_GO)
 
     def _try(self) -> bool:
         file = self.open() if self._file is None else self._file
-        taken = lock_descriptor(file, blocking=False)
+        taken = True
+        try:
+            flock(file, _TAKE)
+        except (BlockingIOError, PermissionError):  # which one, depends on the file system
+            taken = False
         # A lock file that was removed is no longer the one that others take. (Where none that is
         # open can be removed, the two stamps need not agree.)
         if os.name == "nt" or self.is_at(self._disk.stamp(self._name)):
