@@ -74,8 +74,7 @@ class Archive:
         Says whether there was anything. Raises CorruptStore or OSError, also if the others are
         just replacing the file.
         """
-        stamp, (file, journal) = self._disk.stamp, self._names
-        stamps = stamp(file), stamp(journal)
+        stamps = self._stamp()
         if stamps == self._stamps:
             return False
         if not self._read_on(stamps):
@@ -107,7 +106,7 @@ class Archive:
         self.unfolded = False
 
     def close(self) -> None:
-        """Hold nothing open."""
+        """Hold no file open; what is written later opens it again."""
         self.journal.close()
 
     # -- inside ----------------------------------------------------------------------------

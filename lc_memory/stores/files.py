@@ -5,7 +5,8 @@ costs what it writes, not what the file holds. When the journal has rested for a
 outgrows the file, or the store is closed, it is folded: the file is replaced in one step.
 
 Beside ``memory.json`` stand ``memory.json.journal``, ``memory.json.lock`` (writers take turns)
-and, while folding, ``memory.json.new``. The first two stay when the store is closed.
+and, while folding, ``memory.json.new``. The first two are open as long as the store is, and stay
+when it is closed.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Journal:
         return self._write(Place(), head, found)
 
     def close(self) -> None:
-        """Keep the file open no longer; it is opened again when it is needed."""
+        """Hold the file open no longer; what is written later opens it again."""
         self._tail.close()
 
     def _write(self, place: Place, content: dict[str, Any], found: Stamp) -> tuple[Place, Stamp]:

@@ -25,7 +25,7 @@ if sys.platform == "win32":
                 unlock_descriptor(file)
         elif not lock_descriptor(file, blocking=False):
             raise BlockingIOError
-else:
+else:  # where that does the same, in more steps
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
     _TAKE, _LET_GO = LOCK_EX | LOCK_NB, LOCK_UN
@@ -44,6 +44,7 @@ class Kept:
         _kept.add(self)
 
     def open(self) -> int:
+        """Open what stands at the path now."""
         self.close()
         self._file = self._disk.open(self._path, self._flags)
         self._stamp = self._disk.stamp(self._file)
@@ -55,6 +56,7 @@ class Kept:
         return mine is not None and stamp is not None and mine[:2] == stamp[:2]
 
     def close(self) -> None:
+        """Close it, which lets go of its lock; closing twice is allowed."""
         file, self._file, self._stamp = self._file, None, None
         if file is not None:
             os.close(file)
@@ -66,6 +68,7 @@ _kept: Final[weakref.WeakSet[Kept]] = weakref.WeakSet()
 
 
 def _forget() -> None:
+    """Close, in a child process, what its parent goes on using."""
     for kept in list(_kept):
         kept.close()
 

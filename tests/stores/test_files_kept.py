@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,34 @@ def test_a_lock_that_could_not_be_taken_is_not_let_go(tmp_path: Path) -> None:
             lock.release()
     lock.acquire(0)
     lock.close()
+
+
+class Slow(Disk):
+    """A disk that syncs when it is told to."""
+
+    def __init__(self) -> None:
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def sync(self, file: int) -> None:
+        self.began.set()
+        assert self.go.wait(30)
+        super().sync(file)
+
+
+def test_closing_waits_for_who_is_writing(tmp_path: Path) -> None:
+    open_file(tmp_path, "json").close()
+    disk = Slow()
+    store = open_file(tmp_path, "json", disk=disk, idle=60)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(store.put, ("n",), "first", {})
+        assert disk.began.wait(30)
+        closing = pool.submit(store.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.05)
+        disk.go.set()
+        assert first.result(30).key == "first"
+        closing.result(30)
+        with pytest.raises(StoreClosed):
+            store.put(("n",), "second", {})
+    with open_file(tmp_path, "json") as found:
+        assert keys(found) == ["first"]
