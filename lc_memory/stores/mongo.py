@@ -24,6 +24,7 @@ from lc_memory import values
 from lc_memory.errors import StoreReadOnly, StoreUnavailable, Unsupported
 from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import (
+    Append,
     Clear,
     Delete,
     Expect,
@@ -228,6 +229,9 @@ class MongoStore(Store):
         with self._server.errors():
             if not steps:
                 return []
+            if len(steps) == 1 and isinstance(steps[0].op, Append):
+                return [self._logs.append(steps[0])]
+            self._logs.forget(steps)
             if _is_one_record(steps):
                 return self._write_one(steps)
             if len(steps) == 1 and self._is_cleared_alone(steps[0].namespace):
@@ -265,11 +269,6 @@ class MongoStore(Store):
             record = self._singles.put(steps[0])
             if record is not None:
                 return [record]
-        if steps[0].key is not None:
-            return self._tried(steps)
-        return [self._logs.append(steps[0])]
-
-    def _tried(self, steps: Sequence[Step]) -> list[Record | None]:
         for attempt in range(RETRIES):
             held = _load(self._records, [steps[0].id], _need_values(steps)).get(steps[0].id)
             tick, now = self._clock.ticks(len(steps)), self._clock.now()

@@ -1,25 +1,36 @@
-"""Appends to logs on MongoDB: those of several threads to one log go together."""
+"""Appends to logs on MongoDB: those of several threads to one log go together.
+
+Who was the last to append to a log need not ask for its end: one message inserts the next record
+if there is none after that. Where others have deleted the end of a log meanwhile, it goes on after
+the place where that was.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, WriteError
 
 from lc_memory.commit import GroupCommit
 from lc_memory.errors import StoreUnavailable
-from lc_memory.records import Namespace, Record
+from lc_memory.records import Clear, Namespace, Record
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import RETRIES, Clock
 from lc_memory.stores.mongo_client import COLLISIONS, Session, is_collision, pause
-from lc_memory.stores.mongo_documents import Document, document_of
+from lc_memory.stores.mongo_documents import Document, document_of, name_of, names_in
 from lc_memory.stores.mongo_filters import joined, under
 
 _GROUPS: Final = 64  # logs that are written at the same time
+_MOST: Final = 10_000  # logs whose ends are remembered
 _GUESSES: Final = 8  # places at a log's end that are tried before it is asked for again
+
+
+class _End(NamedTuple):
+    key: str  # of the last record that was appended from here
+    alone: bool  # whether nobody else was seen to append since the one before
 
 
 class Logs:
@@ -29,6 +40,8 @@ class Logs:
         self._records = records
         self._clock = clock
         self._groups = [GroupCommit[Step, Record](self._together) for _ in range(_GROUPS)]
+        self._ends: dict[Namespace, _End] = {}
+        self._refused = False  # whether this server cannot append by one message
 
     def append(self, step: Step) -> Record:
         group = self._groups[hash(step.namespace) % _GROUPS]
@@ -36,6 +49,14 @@ class Logs:
         if isinstance(result, Exception):
             raise result
         return result
+
+    def forget(self, steps: Sequence[Step]) -> None:
+        """These steps are carried out elsewhere, and may be about logs."""
+        for step in steps:
+            if isinstance(step.op, Clear):
+                self._ends.clear()
+            else:
+                self._ends.pop(step.namespace, None)
 
     def _together(self, steps: Sequence[Step]) -> list[Record | Exception]:
         logs: dict[Namespace, list[Step]] = {}
@@ -50,12 +71,20 @@ class Logs:
         done: list[Record | Exception] = []
         key = None
         together = len(steps)
+        end = self._ends.pop(steps[0].namespace, None)
         try:
+            if together == 1 and end is not None and end.alone and not self._refused:
+                record = self._after(end.key, steps[0])
+                if record is not None:
+                    return [record]
             for attempt in range(RETRIES):
                 key = key or next_place(self._records, steps[0].namespace)
                 rows, records = self._settled(steps[len(done) :][:together], key)
                 kept, error = self._inserted(rows)
                 done += records[:kept]
+                if kept == len(rows):
+                    others = attempt or (end is not None and next_key(end.key) != rows[0].key)
+                    self._remember(rows[-1], alone=not others)
                 if error is not None and together == 1:
                     done.append(error)
                 if len(done) == len(steps):
@@ -70,6 +99,35 @@ class Logs:
             raise StoreUnavailable("MongoDB: others append to this log all the time")
         except Exception as error:  # noqa: BLE001 - it is raised to each writer
             return [*done, *[error] * (len(steps) - len(done))]
+
+    def _after(self, last: str, step: Step) -> Record | None:
+        """Append the record by one message; None if there is another one after that key.
+
+        An upsert that finds a record changes nothing of it, as ``$setOnInsert`` is all it says.
+        """
+        (row,), (record,) = self._settled([step], next_key(last))
+        document = document_of(row)
+        further = {
+            "namespace": document["namespace"],  # not every server seeks a range of _id
+            "_id": {"$gt": name_of((row.namespace, last)), "$lt": names_in(row.namespace)[1]},
+        }
+        try:
+            told = self._records.update_one(further, {"$setOnInsert": document}, upsert=True)
+        except OperationFailure as error:
+            if not is_collision(error):
+                if not isinstance(error, WriteError):  # it is written, and perhaps not for good
+                    raise
+                self._refused = True  # for want of a shard's key; or it is about the value
+            return None
+        if told.upserted_id is None:
+            return None
+        self._remember(row, alone=True)
+        return record
+
+    def _remember(self, row: Row, *, alone: bool) -> None:
+        if len(self._ends) >= _MOST:
+            self._ends.clear()
+        self._ends[row.namespace] = _End(row.key, alone)
 
     def _settled(self, steps: Sequence[Step], key: str) -> tuple[list[Row], list[Record]]:
         """What the steps leave at the places from this key on."""

@@ -25,6 +25,7 @@ from lc_memory.stores.mongo import MongoStore
 from lc_memory.stores.mongo_client import VERSION
 from lc_memory.stores.mongo_filters import condition, joined
 from lc_memory.testing import FakeClock, PropertyContract, StoreContract
+from lc_memory.testing.contract import VALUES
 from lc_memory.values import MAX_DEPTH, decode, micros
 from tests.databases import Databases
 from tests.servers import MongoDB
@@ -208,8 +209,68 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
             assert isinstance(refused, WriteError)
             assert isinstance(last, Record)
             assert [r.value for r in Log(store, ("log",)).tail()] == [kept.value, last.value]
-            with pytest.raises(StoreError):
-                Log(store, ("log",)).append([{"bad": 1}])
+            for n in range(3):
+                with pytest.raises(StoreError):
+                    Log(store, ("log",)).append([{"bad": 1}])
+                Log(store, ("log",)).append([{"n": n}])
+            assert [r.value.get("n") for r in Log(store, ("log",)).tail()] == [0, 2, 0, 1, 2]
+
+    def test_who_appends_alone_asks_for_the_end_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any) -> Any:
+            raise AssertionError("the end was asked for")
+
+        values: list[Any] = [{"first": 1}, *VALUES, {"a.b": {"$c": 1, "": 2}, "t": "\ud83d"}]
+        with self.open_store(tmp_path) as store:
+            log = Log(store, ("log",))
+            first = log.append(values[:1])
+            with monkeypatch.context() as unasked:
+                unasked.setattr("lc_memory.stores.mongo_logs.next_place", refuse)
+                further = [log.append([value])[0] for value in values[1:]]
+                later = store.now() + timedelta(minutes=1)
+                ops = [Append(("log",), {"t": "x" * (2**24 - 10_000)}, later, "ada")]
+                (large,) = store.write(ops)
+            assert [record.value for record in further] == values[1:]
+            assert log.tail() == [*first, *further, large]
+            assert [repr(r.value) for r in further] == [repr(v) for v in values[1:]]
+            assert [int(record.key) for record in log.tail()] == list(range(len(values) + 1))
+            inserted, upserted, *_, last = self.documents(tmp_path)
+            assert set(upserted) == set(inserted)
+            assert last.items() >= {"_id": f"log\t\x01{large.key}", "owner": "ada"}.items()
+            assert last["expires_at"] == micros(later)
+
+    def test_an_append_comes_after_what_others_kept(self, tmp_path: Path) -> None:
+        """Though the place after one's own was free, or the end is gone."""
+        with self.open_store(tmp_path) as store, self.open_store(tmp_path) as other:
+            mine, theirs = (Log(each, ("log",)) for each in (store, other))
+            mine.append([{"n": 0}])
+            mine.append([{"n": 1}])
+            (early,) = theirs.append([{"n": 2}])
+            theirs.append([{"n": 3}])
+            other.delete(("log",), early.key)
+            mine.append([{"n": 4}])
+            mine.append([{"n": 5}])
+            mine.append([{"n": 6}])
+            assert [record.value["n"] for record in mine.tail()] == [0, 1, 3, 4, 5, 6]
+            theirs.pop()
+            mine.append([{"n": 7}])
+            theirs.append([{"n": 8}])
+            assert [record.value["n"] for record in mine.tail()] == [0, 1, 3, 4, 5, 7, 8]
+            theirs.clear()
+            for n in range(3):
+                (mine if n % 2 else theirs).append([{"n": n}])
+            assert [record.value["n"] for record in theirs.tail()] == [0, 1, 2]
+
+    def test_an_end_that_is_deleted_here_is_written_again(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            log = Log(store, ("log",))
+            for change in (log.pop, log.clear, lambda: log.append([{}, {}])):
+                for _ in range(3):
+                    log.append([{}])
+                change()
+                held = [int(record.key) for record in log.tail()]
+                assert int(log.append([{}])[0].key) == max(held, default=-1) + 1
 
     def test_writers_of_two_stores_meet(self, tmp_path: Path) -> None:
         """Appends alone and in batches, and updates, from two processes' worth of clients."""
@@ -219,7 +280,7 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
             store = stores[number % 2]
             for i in range(10):
                 Log(store, ("log",)).append([{"who": number, "i": i}, {"who": number, "i": i}])
-                Log(store, ("single",)).append([{}])
+                Log(store, ("single",)).append([{"who": number, "i": i}])
                 store.put(("n",), str(i), {"who": number})
                 store.update(("c",), "c", lambda v: {"n": v["n"] + 1}, default={"n": 0})
 
@@ -227,7 +288,10 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
         found = [record.value for record in Log(stores[0], ("log",)).tail()]
         assert len(found) == 80
         assert found[::2] == found[1::2]  # batches stay together
-        assert len(Log(stores[0], ("single",))) == 40
+        singles = [record.value for record in Log(stores[0], ("single",)).tail()]
+        assert len(singles) == 40
+        for who in range(4):
+            assert [value["i"] for value in singles if value["who"] == who] == list(range(10))
         assert stores[1].get(("c",), "c").value == {"n": 40}  # type: ignore[union-attr]
         assert [r.version for r in stores[0].records(Query(("n",)))] == [4] * 10
         for store in stores:
