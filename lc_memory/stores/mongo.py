@@ -271,6 +271,8 @@ class MongoStore(Store):
                 return [record]
         for attempt in range(RETRIES):
             held = _load(self._records, [steps[0].id], _need_values(steps)).get(steps[0].id)
+            if isinstance(steps[0].op, Put):
+                self._singles.expects_new = held is None
             tick, now = self._clock.ticks(len(steps)), self._clock.now()
             row, results = held, []
             for i, step in enumerate(steps):

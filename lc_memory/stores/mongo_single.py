@@ -1,7 +1,8 @@
 """One record put by one message to MongoDB, without reading it first.
 
 The write is guarded: it happens only if what it was made from is still so. If not, the store reads
-the record and tries again.
+the record and tries again. What was not met before is taken for new, or read first, as was right
+for the one before it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Singles:
         self._records = records
         self._clock = clock
         self._known: dict[Id, Row] = {}  # without their values, as far as we know
+        self.expects_new = True  # of a record that is not known
 
     def remember(self, row: Row) -> None:
         """This is how the record was written."""
@@ -44,7 +46,7 @@ class Singles:
             held = None
         elif isinstance(seen, Record):
             held = Row.of(seen, "")
-        elif held is None:
+        elif held is None and not self.expects_new:
             return None
         if held is not None:  # whether it has expired is for the server to say
             held = held._replace(expires=None)

@@ -331,9 +331,16 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
                 assert store.put(("n",), "k", {"n": 2}).version == 2
                 assert store.put(("n",), "other", {}, replacing=seen).version == 2
                 assert store.put(("n",), "new", {}, replacing=ABSENT).version == 1
+                assert store.put(("n",), "not met before", {}).version == 1
             other.delete(("n",), "k")
             assert other.put(("n",), "k", {"n": 3}).version == 1
             assert store.put(("n",), "k", {"n": 4}).version == 2
+            for key in ("a", "b", "c"):  # written by others, and not met here
+                made = other.put(("n",), key, {}, owner="ada")
+                again = store.put(("n",), key, {"n": 5})
+                assert (again.version, again.owner) == (2, "ada")
+                assert again.created_at == made.created_at
+                assert store.put(("n",), f"new {key}", {}).version == 1
 
     def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
         self.databases(tmp_path)
