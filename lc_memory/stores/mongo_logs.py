@@ -1,8 +1,8 @@
 """Appends to logs on MongoDB: those of several threads to one log go together.
 
-Who was the last to append to a log need not ask for its end: one message inserts the next record
-if there is none after that. Where others have deleted the end of a log meanwhile, it goes on after
-the place where that was.
+Who appends to a log alone need not ask for its end: one message inserts the next record if there is
+none after that. Where others have deleted the end of a log meanwhile, it goes on after the place
+where that was.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from lc_memory.stores.mongo_filters import joined, under
 
 _GROUPS: Final = 64  # logs that are written at the same time
 _MOST: Final = 10_000  # logs whose ends are remembered
+_CALM: Final = 8  # appends among which no others came; sooner, who is ahead would stay so
 _GUESSES: Final = 8  # places at a log's end that are tried before it is asked for again
 
 
 class _End(NamedTuple):
     key: str  # of the last record that was appended from here
-    alone: bool  # whether nobody else was seen to append since the one before
+    calm: int  # how many were since others were last seen to append
 
 
 class Logs:
@@ -73,8 +74,8 @@ class Logs:
         together = len(steps)
         end = self._ends.pop(steps[0].namespace, None)
         try:
-            if together == 1 and end is not None and end.alone and not self._refused:
-                record = self._after(end.key, steps[0])
+            if together == 1 and end is not None and end.calm >= _CALM and not self._refused:
+                record = self._after(end, steps[0])
                 if record is not None:
                     return [record]
             for attempt in range(RETRIES):
@@ -83,8 +84,11 @@ class Logs:
                 kept, error = self._inserted(rows)
                 done += records[:kept]
                 if kept == len(rows):
-                    others = attempt or (end is not None and next_key(end.key) != rows[0].key)
-                    self._remember(rows[-1], alone=not others)
+                    if attempt or (end is not None and next_key(end.key) != rows[0].key):
+                        calm = 0
+                    else:
+                        calm = _CALM if end is None else end.calm + 1
+                    self._remember(rows[-1], calm)
                 if error is not None and together == 1:
                     done.append(error)
                 if len(done) == len(steps):
@@ -100,16 +104,16 @@ class Logs:
         except Exception as error:  # noqa: BLE001 - it is raised to each writer
             return [*done, *[error] * (len(steps) - len(done))]
 
-    def _after(self, last: str, step: Step) -> Record | None:
-        """Append the record by one message; None if there is another one after that key.
+    def _after(self, end: _End, step: Step) -> Record | None:
+        """Append the record by one message; None if that is not the end any more.
 
         An upsert that finds a record changes nothing of it, as ``$setOnInsert`` is all it says.
         """
-        (row,), (record,) = self._settled([step], next_key(last))
+        (row,), (record,) = self._settled([step], next_key(end.key))
         document = document_of(row)
         further = {
             "namespace": document["namespace"],  # not every server seeks a range of _id
-            "_id": {"$gt": name_of((row.namespace, last)), "$lt": names_in(row.namespace)[1]},
+            "_id": {"$gt": name_of((row.namespace, end.key)), "$lt": names_in(row.namespace)[1]},
         }
         try:
             told = self._records.update_one(further, {"$setOnInsert": document}, upsert=True)
@@ -121,13 +125,13 @@ class Logs:
             return None
         if told.upserted_id is None:
             return None
-        self._remember(row, alone=True)
+        self._remember(row, end.calm)
         return record
 
-    def _remember(self, row: Row, *, alone: bool) -> None:
+    def _remember(self, row: Row, calm: int) -> None:
         if len(self._ends) >= _MOST:
             self._ends.clear()
-        self._ends[row.namespace] = _End(row.key, alone)
+        self._ends[row.namespace] = _End(row.key, calm)
 
     def _settled(self, steps: Sequence[Step], key: str) -> tuple[list[Row], list[Record]]:
         """What the steps leave at the places from this key on."""
