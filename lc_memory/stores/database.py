@@ -94,6 +94,10 @@ class Database(ABC):
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows of one statement, read at one moment."""
 
+    def select_again(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """:meth:`select`, for a statement that comes again and again and gives texts alone."""
+        return self.select(sql, parameters)
+
     @abstractmethod
     def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
         """Do the work in one write transaction: all of it, durably, or none.

@@ -15,6 +15,7 @@ from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnava
 from lc_memory.filters import Node
 from lc_memory.stores import schema
 from lc_memory.stores.database import Names, Select, check_durability
+from lc_memory.stores.mysql_prepared import Prepared, run
 from lc_memory.stores.server import ServerDatabase
 from lc_memory.stores.sql_filters import Sql
 
@@ -30,6 +31,7 @@ _READ_ONLY: Final = (
     1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
     1836,  # ER_READ_ONLY_MODE
 )
+_FORGOTTEN: Final = (ER.UNKNOWN_STMT_HANDLER, 1615)  # ER_NEED_REPREPARE
 _ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
 
 
@@ -48,20 +50,25 @@ _DECODERS: Final = {
 
 
 class _Cursor(pymysql.cursors.Cursor):
-    """Refuses what is more than the server takes: that may drop the connection, and say nothing."""
+    """Refuses what is more than the server takes."""
 
     def execute(self, query: Any, args: Any = None) -> int:
         sent = query if args is None else self.mogrify(query, args)
-        limit = int(self.connection.max_allowed_packet)
-        if 4 * len(sent) >= limit:  # it may be: count the bytes
+        if 4 * len(sent) >= self.connection.max_allowed_packet:  # it may be: count the bytes
             data = sent.encode(errors="surrogateescape") if isinstance(sent, str) else sent
-            if len(data) >= limit:
-                raise pymysql.OperationalError(
-                    ER.NET_PACKET_TOO_LARGE,
-                    f"a statement of {len(data)} bytes is more than the server's "
-                    f"max_allowed_packet ({limit}); raise that, or keep less in a record",
-                )
+            _check_size(self.connection, len(data))
         return super().execute(sent)
+
+
+def _check_size(connection: Any, size: int) -> None:
+    """Raise OperationalError for what may make the server drop the connection, saying nothing."""
+    limit = int(connection.max_allowed_packet)
+    if size >= limit:
+        raise pymysql.OperationalError(
+            ER.NET_PACKET_TOO_LARGE,
+            f"a statement of {size} bytes is more than the server's "
+            f"max_allowed_packet ({limit}); raise that, or keep less in a record",
+        )
 
 
 class MySQL(ServerDatabase):
@@ -88,8 +95,8 @@ class MySQL(ServerDatabase):
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)
-        #: What stands for the statements that a connection has prepared.
-        self._prepared: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+        #: The statements that a connection has prepared.
+        self._prepared: WeakKeyDictionary[Any, dict[str, Prepared]] = WeakKeyDictionary()
         super().__init__(
             url,
             "mysql+pymysql",
@@ -106,10 +113,9 @@ class MySQL(ServerDatabase):
             cursor.execute("SELECT version(), @@max_allowed_packet")
             version, connection.max_allowed_packet = cursor.fetchone()
             depth = "cte_max_recursion_depth"
-            if "MariaDB" in version:  # MySQL has no RETURNING, and its EXECUTE takes no values
+            if "MariaDB" in version:  # MySQL has no RETURNING
                 depth = "max_recursive_iterations"
                 self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
-                self._prepared[connection] = {}
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
             cursor.execute(
                 "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', "
@@ -128,20 +134,27 @@ class MySQL(ServerDatabase):
     def repeat(
         self, connection: Any, sql: str, parameters: Sequence[Any]
     ) -> tuple[int, Sequence[Any]]:
-        prepared = self._prepared.get(connection)
-        if prepared is not None:
-            if sql not in prepared:
-                try:
-                    with connection.cursor() as cursor:
-                        cursor.execute(f"PREPARE lc_memory_{len(prepared)} FROM %s", (sql,))
-                except pymysql.OperationalError as error:
-                    if error.args[0] != ER.MAX_PREPARED_STMT_COUNT_REACHED:
-                        raise
-                    return super().repeat(connection, sql, parameters)
-                marks = ", ".join(["%s"] * len(parameters))
-                prepared[sql] = f"EXECUTE lc_memory_{len(prepared)} USING {marks}"
-            sql = prepared[sql]
-        return super().repeat(connection, sql, parameters)
+        prepared = self._prepared.setdefault(connection, {})
+        statement = prepared.get(sql)
+        if statement is None:
+            try:
+                statement = prepared[sql] = Prepared(connection, sql)
+            except pymysql.OperationalError as error:
+                if error.args[0] != ER.MAX_PREPARED_STMT_COUNT_REACHED:
+                    raise
+                return super().repeat(connection, sql, parameters)
+        message = statement.message(parameters)
+        _check_size(connection, len(message))
+        try:
+            return run(connection, message)
+        except pymysql.MySQLError as error:
+            if error.args[0] not in _FORGOTTEN:
+                raise
+            del prepared[sql]
+            return super().repeat(connection, sql, parameters)
+
+    def select_again(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return list(self._surviving(lambda connection: self.repeat(connection, sql, parameters)[1]))
 
     def socket_of(self, connection: Any) -> int:
         if not connection.open:  # it closed itself when it was interrupted

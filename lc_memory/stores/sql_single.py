@@ -10,7 +10,6 @@ first. This is the one place beside :mod:`lc_memory.rows` that says what a Put d
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,7 +78,8 @@ class Singles:
         if last is None:
             sql = 'SELECT max("key") FROM lc_memory_records WHERE namespace = ?'
             ((last,),) = self._database.select(sql, [name])
-        row, record = self._settled(replace(step, key=next_key(last)), None)
+        step = Step(step.op, step.namespace, next_key(last), step.text, step.expires)
+        row, record = self._settled(step, None)
         values = [*_new(row), generation, name, last or ""]
         if not self._database.run_alone(self._appending, values):
             return None
@@ -101,7 +101,7 @@ class Singles:
         elif seen is ABSENT:
             held = None
         else:
-            held = load(self._database.select, self._database, [step.id], False).get(step.id)
+            held = load(self._database.select_again, self._database, [step.id], False).get(step.id)
         row, record = self._settled(step, held)
         if held is None:
             wrote = self._database.run_alone(self._inserting, [*_new(row), generation])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pymysql.constants import COMMAND
 
 from lc_memory import (
     ABSENT,
@@ -282,6 +283,12 @@ def _prepared(store: SQLStore) -> dict[str, str]:
     return dict(store._db.select(sql))
 
 
+def _forget(connection: Any) -> None:
+    """Have MySQL close all statements that a connection can have prepared."""
+    for number in range(1, 10):
+        connection._execute_command(COMMAND.COM_STMT_CLOSE, number.to_bytes(4, "little"))
+
+
 def _boom(*_: Any) -> Any:
     raise RuntimeError("boom")
 
@@ -344,8 +351,45 @@ class TestMariaDB(_OnServer):
                 store._db.transact(lambda session: session.run(f"{most}DEFAULT"))
             assert store.put(("n",), "k", {}).version == 3
             assert isinstance(store._db, ServerDatabase)
-            prepared = "1" if store._db.upserting else "0"  # on genuine MySQL nothing is
+            prepared = "1" if store._db.upserting else "2"  # MySQL is asked what is there
             assert store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")[0][1] == prepared
+
+    def test_what_was_prepared_and_dropped_is_prepared_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.open_store(tmp_path) as store:
+            for _ in range(2):
+                store.put(("n",), "k", {})
+            assert isinstance(store._db, ServerDatabase)
+            store._db._surviving(_forget)
+            assert store.put(("n",), "k", {}).version == 3
+            monkeypatch.setattr(ServerDatabase, "repeat", _boom)
+            monkeypatch.setattr(store._db, "transact", _boom)
+            assert store.put(("n",), "k", {}).version == 4
+
+    def test_a_value_may_be_of_any_size(self, tmp_path: Path) -> None:
+        """A prepared statement tells lengths in one, three or nine bytes, and goes in several
+        packets from 16 MB on."""
+        with self.open_store(tmp_path) as store:
+            store.put(("n",), "k", {})
+            before = store._db.select("SELECT @@max_allowed_packet")[0][0]
+            store._db.transact(
+                lambda session: session.run(f"SET GLOBAL max_allowed_packet = {1 << 26}")
+            )
+        try:
+            with self.open_store(tmp_path) as store:
+                for size in (*range(230, 260), (1 << 16) - 9, (1 << 16) - 8, 1 << 16, 1 << 24):
+                    value = {"x": "ä" + "y" * size}
+                    for owner in (None, "ä" * (size % 300)):
+                        written = store.put(("n",), "k", value, owner=owner or None)
+                        assert store.get(("n",), "k") == written
+                        assert written.value == value
+                assert (written.owner, written.expires_at) == ("ä" * 16, None)
+        finally:
+            with self.open_store(tmp_path) as store:
+                store._db.transact(
+                    lambda session: session.run(f"SET GLOBAL max_allowed_packet = {before}")
+                )
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM information_schema.processlist WHERE db = database()"
