@@ -13,6 +13,7 @@ from pymysql.constants import ER, FIELD_TYPE
 
 from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
 from lc_memory.filters import Node
+from lc_memory.records import Id
 from lc_memory.stores import schema
 from lc_memory.stores.database import Names, Select, check_durability
 from lc_memory.stores.mysql_prepared import Prepared, run
@@ -33,6 +34,9 @@ _READ_ONLY: Final = (
 )
 _FORGOTTEN: Final = (ER.UNKNOWN_STMT_HANDLER, 1615)  # ER_NEED_REPREPARE
 _ALREADY_THERE: Final = (ER.TABLE_EXISTS_ERROR, ER.DUP_KEYNAME, ER.DUP_FIELDNAME)
+
+#: As many records, at most, are asked for by a statement that is prepared.
+_FEW: Final = 256
 
 
 def _text(value: str | bytes) -> str:
@@ -154,7 +158,14 @@ class MySQL(ServerDatabase):
             return super().repeat(connection, sql, parameters)
 
     def select_again(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        if len(parameters) > 2 * _FEW:
+            return self.select(sql, parameters)
         return list(self._surviving(lambda connection: self.repeat(connection, sql, parameters)[1]))
+
+    def among(self, ids: Sequence[Id]) -> tuple[str, str, list[Any]]:
+        if len(ids) <= _FEW:  # the last one again, up to a power of two: few numbers are prepared
+            ids = [*ids, *[ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
+        return super().among(ids)
 
     def socket_of(self, connection: Any) -> int:
         if not connection.open:  # it closed itself when it was interrupted

@@ -266,7 +266,8 @@ def load_states(
 
 def row_of(columns: Sequence[Any]) -> Row:
     if len(columns) == 4:
-        columns = [*columns[:3], *state_in(columns[3])]
+        name, key, text, state = columns
+        return Row(read_namespace(name), key, text, *state_in(state))
     return Row._make((read_namespace(columns[0]), *columns[1:]))
 
 

@@ -49,7 +49,7 @@ class SQLReader(Store):
     def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
         ids = [check_id(id) for id in ids]
         now = self._clock.now()
-        rows = load(self._db.select_again if len(ids) == 1 else self._db.select, self._db, ids)
+        rows = load(self._db.select_again, self._db, ids)
         found = (rows.get(id) for id in ids)
         return [row.record() if row and (expired or row.lives_at(now)) else None for row in found]
 

@@ -367,6 +367,16 @@ class TestMariaDB(_OnServer):
             monkeypatch.setattr(store._db, "transact", _boom)
             assert store.put(("n",), "k", {}).version == 4
 
+    def test_few_statements_read_any_number_of_records(self, tmp_path: Path) -> None:
+        with self.open_store(tmp_path) as store:
+            keys = [f"{number}" for number in range(300)]
+            store.write([Put(("n",), key, {"n": key}) for key in keys[:-1]])
+            for size in (*range(1, 40), 255, 256, 257, 300):
+                found = store.read([(("n",), key) for key in keys[-size:]])
+                assert [r and r.value["n"] for r in found] == [*keys[-size:-1], None]
+            count = store._db.select("SHOW STATUS LIKE 'Prepared_stmt_count'")
+            assert int(count[0][1]) == 8  # 1, 2, 4, 8, 16, 32, 64, 256
+
     def test_a_value_may_be_of_any_size(self, tmp_path: Path) -> None:
         """A prepared statement tells lengths in one, three or nine bytes, and goes in several
         packets from 16 MB on."""
