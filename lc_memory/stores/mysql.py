@@ -54,7 +54,11 @@ _DECODERS: Final = {
 
 
 class _Cursor(pymysql.cursors.Cursor):
-    """Refuses what is more than the server takes."""
+    """Sends as much at once as the server takes, and refuses what is more."""
+
+    @property
+    def max_stmt_length(self) -> int:  # type: ignore[override]
+        return min(1 << 20, int(self.connection.max_allowed_packet) - 1)
 
     def execute(self, query: Any, args: Any = None) -> int:
         sent = query if args is None else self.mogrify(query, args)

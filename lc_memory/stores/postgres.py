@@ -47,18 +47,19 @@ _COLLISIONS: Final = ("23505", "40001", "40P01")
 #: The types of a record's columns.
 _KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "bigint", "text")
 
-#: An INSERT of whole rows into the table of records.
-_INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \([^)]+\)) VALUES \([ ,?]+\)")
+#: Those of the tables that many rows at once are inserted into, in the order of these INSERTs.
+_KINDS_IN: Final = {"records": _KINDS, "fields": ("int", "bytea", "text", "bigint")}
+_INSERT: Final = re.compile(r"(INSERT INTO lc_memory_(\w+) \([^)]+\)) VALUES \([ ,?]+\)")
 
 
 class _Session(ServerSession):
-    """Sends many new records as arrays: a message and a plan for each record costs more."""
+    """Sends many new rows as arrays: a message and a plan for each costs more."""
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         insert = _INSERT.fullmatch(sql)
         if insert is None:
             return super().run_many(sql, rows)
-        source, columns = _table_of(rows)
+        source, columns = _table_of(rows, _KINDS_IN[insert[2]])
         self.run(f"{insert[1]} SELECT * FROM {source} AS w", columns)
 
 
@@ -202,18 +203,22 @@ class PostgreSQL(ServerDatabase):
         return f"CASE WHEN {awkward} THEN true ELSE {sql} END", parameters
 
 
-def _table_of(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-    arrays = ", ".join(f"?::{kind}[]" for kind in _KINDS)
+def _table_of(
+    rows: Sequence[Sequence[Any]], kinds: Sequence[str] = _KINDS
+) -> tuple[str, list[Any]]:
+    arrays = ", ".join(f"?::{kind}[]" for kind in kinds)
     return f"unnest({arrays})", [_array(column) for column in zip(*rows, strict=True)]
 
 
-def _array(column: Sequence[str | int | None]) -> str:
+def _array(column: Sequence[str | int | bytes | None]) -> str:
     """An array as PostgreSQL reads it. (The driver takes five times as long to write one.)"""
     elements = [
         "NULL"
         if value is None
         else str(value)
         if type(value) is int
+        else f'"\\\\x{value.hex()}"'
+        if type(value) is bytes
         else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
         for value in column
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from lc_memory import values
 from lc_memory.records import (
@@ -50,6 +50,15 @@ _INSERT_ENTRY: Final = (
     "INSERT INTO lc_memory_fields (index_id, namespace, sort_key, record_id) "
     'SELECT ?, namespace, ?, id FROM lc_memory_records WHERE namespace = ? AND "key" = ?'
 )
+_DELETE_ENTRIES_OF: Final = "DELETE FROM lc_memory_fields WHERE record_id IN ({})"
+_INSERT_ENTRY_OF: Final = (
+    "INSERT INTO lc_memory_fields (index_id, sort_key, namespace, record_id) VALUES (?, ?, ?, ?)"
+)
+#: A record as the tables name it, and what an index holds of one: the index's number, and a key.
+_Name: TypeAlias = tuple[str, str]
+Entry: TypeAlias = tuple[int, bytes]
+T = TypeVar("T")
+
 _CHUNK: Final = 400  # ids a statement
 
 #: How the index of words (:mod:`sql_words`) stands among the declared ones. Its number goes up
@@ -162,12 +171,30 @@ class Batch:
         covered = [row for row in rows if any(ix.covers(row.namespace) for ix in indexes)]
         if covered:
             old = [name_of(row[:2]) for row in covered if row[:2] in self._stored]
-            self._run(_DELETE_ENTRIES, old)
-            self._run(_INSERT_ENTRY, [e for row in covered for e in entries(row, indexes)])
+            new = [(name_of(row[:2]), e) for row in covered for e in entries(row, indexes)]
+            if self._database.distant and len(old) + len(new) > 3:  # messages, with an answer each
+                self._enter([row[:2] for row in covered], old, new)
+            else:
+                self._run(_DELETE_ENTRIES, old)
+                self._run(_INSERT_ENTRY, [(*entry, *name) for name, entry in new])
         if WORDS in indexes:
             from lc_memory.stores.sql_words import enter
 
             enter(self._session, self._database, rows, self._stored)
+
+    def _enter(
+        self, ids: Sequence[Id], old: Sequence[_Name], new: Sequence[tuple[_Name, Entry]]
+    ) -> None:
+        """Replace the entries of several records by few statements."""
+        numbers: dict[_Name, int] = {}
+        for some in _chunks(ids):
+            source, condition, parameters = self._database.among(some)
+            sql = f'SELECT r.namespace, r."key", r.id FROM {source} WHERE {condition}'
+            for name, key, number in self._session.select(sql, parameters):
+                numbers[name, key] = number
+        for gone in _chunks([numbers[name] for name in old]):
+            self._session.run(_DELETE_ENTRIES_OF.format(", ".join("?" * len(gone))), gone)
+        self._run(_INSERT_ENTRY_OF, [(*entry, name[0], numbers[name]) for name, entry in new])
 
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:
@@ -219,11 +246,18 @@ def build_index(session: Session, index: Index) -> int:
         found = session.select(sql, [*bounds, *last])
         if not found:
             return number
-        rows = [row_of(columns[1:]) for columns in found]
-        made = [entry for row in rows for entry in entries(row, {index: number})]
+        made = [
+            (*entry, columns[1], columns[0])
+            for columns in found
+            for entry in entries(row_of(columns[1:]), {index: number})
+        ]
         if made:
-            session.run_many(_INSERT_ENTRY, made)
+            session.run_many(_INSERT_ENTRY_OF, made)
         last = [found[-1][0]]
+
+
+def _chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
 def load(
@@ -237,8 +271,8 @@ def load(
     """The rows of those ids that are there, in one statement for each few hundred."""
     columns = database.columns if whole else database.columns.replace("r.value", "'{}'")
     rows: dict[Id, Row] = {}
-    for start in range(0, len(ids), _CHUNK):
-        source, condition, parameters = database.among(ids[start : start + _CHUNK])
+    for some in _chunks(ids):
+        source, condition, parameters = database.among(some)
         if len(ids) == 1:  # whose names are known
             columns = columns.removeprefix(_NAMES)
         sql = f"SELECT {columns} FROM {source} WHERE {condition}"
@@ -256,8 +290,8 @@ def load_states(
 ) -> dict[Id, State]:
     """The states of those ids that are there, in one statement for each few hundred."""
     states: dict[Id, State] = {}
-    for start in range(0, len(ids), _CHUNK):
-        source, condition, parameters = database.among(ids[start : start + _CHUNK])
+    for some in _chunks(ids):
+        source, condition, parameters = database.among(some)
         sql = f"SELECT {_NAME_AND_STATE} FROM {source} WHERE {condition}"
         for name, key, *state in select(sql, parameters):
             states[read_namespace(name), key] = State._make(state)
@@ -318,11 +352,11 @@ def allowed(limits: Limits, listed: str) -> tuple[str, list[Any]]:
     return f"({parts[0][0]})", parts[0][1]
 
 
-def entries(row: Row, indexes: dict[Index, int]) -> Iterator[tuple[Any, ...]]:
-    """What the indexes hold of a row: the parameters of its entries."""
+def entries(row: Row, indexes: dict[Index, int]) -> Iterator[Entry]:
+    """What the indexes hold of a row."""
     covering = [pair for pair in indexes.items() if pair[0].covers(row.namespace)]
     if covering:
         value = values.decode(row.text)
         for index, number in covering:
             for key in index_keys(value, index.path):
-                yield number, key, *name_of((row.namespace, row.key))
+                yield number, key
