@@ -367,6 +367,34 @@ class TestMariaDB(_OnServer):
             monkeypatch.setattr(store._db, "transact", _boom)
             assert store.put(("n",), "k", {}).version == 4
 
+    def test_many_records_are_written_and_indexed_by_few_statements(self, tmp_path: Path) -> None:
+        tags = Index.of(("docs",), "tags")
+        keys = [f"{number:04}" for number in range(1000)]
+        by_tag = Query(("docs",), {"tags": "b"}, exact=True)
+        with self.open_store(tmp_path, indexes=[tags]) as store:
+            for version, tag in enumerate("abc", 1):
+                puts = [
+                    Put(("docs",), key, {"n": n, "tags": [tag, "x"]}) for n, key in enumerate(keys)
+                ]
+                before = self.statements(store)
+                written = store.write(puts)
+                assert self.statements(store) - before < 30
+                assert {record and record.version for record in written} == {version}
+                assert store.read([record.id for record in written if record]) == written
+                assert len(store.find(by_tag).records) == (1000 if tag == "b" else 0)
+        with self.open_store(tmp_path) as store:
+            before = self.statements(store)
+            store.declare([Index.of(("docs",), "n")])
+            assert self.statements(store) - before < 30
+            entries = "SELECT count(*), count(DISTINCT record_id, sort_key) FROM lc_memory_fields"
+            assert store._db.select(entries) == [(5000, 5000)]
+            (found,) = store.find(Query(("docs",), {"n": 7}, exact=True)).records
+            assert found.key == "0007"
+
+    def statements(self, store: SQLStore) -> int:
+        """How many statements the store's one connection has sent so far."""
+        return int(store._db.select("SHOW SESSION STATUS LIKE 'Questions'")[0][1])
+
     def test_few_statements_read_any_number_of_records(self, tmp_path: Path) -> None:
         with self.open_store(tmp_path) as store:
             keys = [f"{number}" for number in range(300)]
