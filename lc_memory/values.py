@@ -16,11 +16,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import marshal
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -34,12 +33,7 @@ MAX_DEPTH: Final = 90
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_STRICT: Final = (
-    orjson.OPT_STRICT_INTEGER
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-)
+_SCALARS: Final = frozenset((str, int, bool, type(None)))
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -81,20 +75,31 @@ def _flatly(value: dict[str, Any]) -> str | None:
 
 
 def _plainly(value: dict[str, Any]) -> str | None:
-    """Most values need no tags. What orjson would write as something else (a UUID, an Enum),
-    marshal refuses; but for NaN, which becomes null: all those take the longer way."""
+    """Most values need no tags; all that do, or are refused, take the longer way."""
+    if not _are_plain(value.values(), MAX_DEPTH - 1):
+        return None
     try:
-        text = orjson.dumps(value, _refuse, _STRICT).decode()
-        marshal.dumps(value, 2)
-    except (orjson.JSONEncodeError, ValueError, RecursionError):
+        text = orjson.dumps(value, None, orjson.OPT_STRICT_INTEGER).decode()
+    except orjson.JSONEncodeError:
         return None
-    if ("$" in text and '"$' in text) or text.count("{") + text.count("[") > MAX_DEPTH:
-        return None
-    return None if "null" in text and orjson.loads(text) != value else text
+    return None if "$" in text and '"$' in text else text
 
 
-def _refuse(value: Any) -> Any:
-    raise TypeError(type(value).__name__)
+def _are_plain(items: Iterable[Any], room: int) -> bool:
+    """Whether JSON has all of them as they are, and they nest no deeper than there is room."""
+    for item in items:
+        kind = type(item)
+        if kind in _SCALARS or (kind is float and math.isfinite(item)):
+            continue
+        if kind is dict:
+            inner = item.values()
+        elif kind is list or kind is tuple:
+            inner = item
+        else:
+            return False
+        if not room or not _are_plain(inner, room - 1):
+            return False
+    return True
 
 
 def dump(lowered: dict[str, Any]) -> str:

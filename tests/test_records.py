@@ -75,3 +75,13 @@ def test_what_only_looks_like_json_is_refused_at_its_place(item: object) -> None
     ):
         with pytest.raises(InvalidValue, match=place):
             values.encode(value)
+
+
+def test_how_deep_a_value_may_be() -> None:
+    for wrap in (lambda inner: {"a": inner}, lambda inner: {"a": inner, "when": b"1"}):
+        deep: dict[str, Any] = {}
+        for _ in range(values.MAX_DEPTH - 1):
+            deep = wrap(deep)
+        assert values.decode(values.encode(deep)) == deep
+        with pytest.raises(InvalidValue, match="deeper"):
+            values.encode({"a": deep})
