@@ -232,6 +232,11 @@ class Clear(NamedTuple):
 
     prefix: Namespace
 
+    @property
+    def namespace(self) -> Namespace:
+        """What it changes something under."""
+        return self.prefix
+
 
 class Restore(NamedTuple):
     """Write a record verbatim, versions and times included: for backup and migration only.
@@ -242,6 +247,10 @@ class Restore(NamedTuple):
     record: Record
     replacing: Seen | None = None
     seal: Seal | None = None
+
+    @property
+    def namespace(self) -> Namespace:
+        return self.record.namespace
 
 
 Op: TypeAlias = Put | Append | Delete | Touch | Expect | Clear | Restore

@@ -103,11 +103,10 @@ def _prepare(op: Op) -> Step:
         expires = None if op.expires_at is None else _micros(op.expires_at)
         return Step(op, check_namespace(op.namespace), key, text, expires)
     if isinstance(op, Clear):
-        return Step(op, check_namespace(op.prefix))
+        return Step(op, check_namespace(op.namespace))
     if isinstance(op, Restore):
-        record = op.record
-        text = values.encode(record.value)
-        return Step(op, check_namespace(record.namespace), check_name(record.key), text)
+        text = values.encode(op.record.value)
+        return Step(op, check_namespace(op.namespace), check_name(op.record.key), text)
     step = Step(op, check_namespace(op.namespace), check_name(op.key))
     if isinstance(op, Touch):
         step.expires = _micros(op.expires_at)

@@ -148,8 +148,8 @@ class Audited(Layer):
         return list(ops), action, items
 
     def _item(self, op: Op) -> Item:
-        action = "admin" if _namespace(op)[:2] == (*SYSTEM, "access") else type(op).__name__.lower()
-        _keep_out(_namespace(op))
+        action = "admin" if op.namespace[:2] == (*SYSTEM, "access") else type(op).__name__.lower()
+        _keep_out(op.namespace)
         if isinstance(op, Clear):
             return action, op.prefix, None, None
         if isinstance(op, Restore):
@@ -173,12 +173,6 @@ def _is_sound(ops: Sequence[Op]) -> bool:
     except Exception:  # noqa: BLE001 - what it was, the store will say
         return False
     return True
-
-
-def _namespace(op: Op) -> Namespace:
-    if isinstance(op, Clear):
-        return op.prefix
-    return op.record.namespace if isinstance(op, Restore) else op.namespace
 
 
 def _keep_out(namespace: Namespace, within: Limits | None = None) -> None:

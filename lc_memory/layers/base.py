@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from lc_memory.errors import AccessDenied
 from lc_memory.filters import Node
 from lc_memory.paging import cut, page_of
-from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record, Restore
+from lc_memory.records import BY_KEY, Clear, Id, Limits, Namespace, Op, Page, Query, Record
 from lc_memory.store import Capabilities, Index, Outcome, Store
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ class Handle(Layer):
 
     def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
         for op in ops:
-            place = place_of(op)
-            if place[:1] == SYSTEM:
-                raise AccessDenied(f"{'/'.join(place)!r}: these are the library's own records")
+            if op.namespace[:1] == SYSTEM:
+                place = "/".join(op.namespace)
+                raise AccessDenied(f"{place!r}: these are the library's own records")
         return spare_system(self.inner, ops)
 
     def find(self, query: Query) -> Page:
@@ -177,13 +177,6 @@ class Handle(Layer):
             after = names[-1]
 
 
-def place_of(op: Op) -> Namespace:
-    """The namespace that an operation changes something in, or under."""
-    if isinstance(op, Clear):
-        return op.prefix
-    return op.record.namespace if isinstance(op, Restore) else op.namespace
-
-
 class Further(Clear):
     """A Clear that a layer added to a batch; its result is nobody's."""
 
@@ -192,7 +185,7 @@ class Further(Clear):
 
 def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
     """The batch, with what would clear everything clearing all but the library's own records."""
-    if not any(isinstance(op, Clear) and not op.prefix for op in ops):
+    if not any(not op.namespace and isinstance(op, Clear) for op in ops):
         return ops
     labels = _labels(store)
     rest = [label for label in labels if label != SYSTEM] or [(*SYSTEM, "nothing")]

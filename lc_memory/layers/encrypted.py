@@ -138,12 +138,8 @@ class Encrypted(Layer):
         return [self._sealed(op) for op in ops]
 
     def _sealed(self, op: Op) -> Op:
-        if isinstance(op, Clear):
-            namespace, held = op.prefix, op.prefix in (SYSTEM, *PLAIN)
-        else:
-            namespace = op.record.namespace if isinstance(op, Restore) else op.namespace
-            held = namespace == KEYS
-        if held:
+        namespace = op.namespace
+        if namespace in ((SYSTEM, *PLAIN) if isinstance(op, Clear) else (KEYS,)):
             raise AccessDenied(f"{'/'.join(namespace)!r} holds what opens the store")
         if isinstance(op, Put | Append | Touch | Restore) and namespace not in PLAIN:
             return op._replace(seal=self._seal)

@@ -210,11 +210,9 @@ class Guarded(Layer):
 
 
 def _place(op: Op) -> tuple[Namespace, str | None]:
-    if isinstance(op, Clear):
-        return op.prefix, None
     if isinstance(op, Restore):
         return op.record.id
-    return op.namespace, None if isinstance(op, Append) else op.key
+    return op.namespace, None if isinstance(op, Clear | Append) else op.key
 
 
 def _rights(op: Op) -> Iterator[str]:

@@ -271,9 +271,5 @@ def _concerns(op: Op) -> bool:
 
 def _gate_of(op: Op) -> str:
     """The gate of the end that a link is written beside, or ``""``."""
-    namespace: Namespace = ()
-    if isinstance(op, Put):
-        namespace = op.namespace
-    elif isinstance(op, Restore):
-        namespace = op.record.namespace
+    namespace = op.namespace if isinstance(op, Put | Restore) else ()
     return namespace[-1][:1] if namespace and is_link(namespace) else ""
