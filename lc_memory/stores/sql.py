@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from lc_memory.stores.sql_batch import (
     REINDEXING,
     WORDS,
     Batch,
+    NotNew,
     build_index,
 )
 from lc_memory.stores.sql_bulk import FrozenDatabase, in_chunks
@@ -89,19 +91,18 @@ class SQLStore(SQLReader):
             done = self._guarded.write(batches)
             if done is not None:
                 return list(done)
-        if len(batches) == 1:
-            return [self._db.transact(lambda session: self._apply(session, batches[0]))]
+        try:  # as if they were one, as long as none is refused
+            results = iter(self._carry_out([step for steps in batches for step in steps]))
+        except StoreUnavailable:
+            raise
+        except LCMemoryError as error:
+            return [error] if len(batches) == 1 else self._one_by_one(batches)
+        return [list(islice(results, len(steps))) for steps in batches]
 
-        def work(session: Session) -> list[Outcome]:
-            # As if they were one, as long as none is refused.
-            together = self._attempt(session, [step for steps in batches for step in steps])
-            if isinstance(together, Exception):
-                return [self._attempt(session, steps) for steps in batches]
-            results = iter(together)
-            return [[next(results) for _ in steps] for steps in batches]
-
+    def _one_by_one(self, batches: Sequence[list[Step]]) -> list[Outcome]:
+        """Commit each batch that is not refused, in one transaction if that can be."""
         try:
-            return self._db.transact(work)
+            return self._db.transact(lambda s: [self._attempt(s, steps) for steps in batches])
         except StoreUnavailable:
             raise
         except StoreError:  # one batch's fault (too large, no room) is not the others'
@@ -109,9 +110,15 @@ class SQLStore(SQLReader):
 
     def _alone(self, steps: list[Step]) -> Outcome:
         try:
-            return self._db.transact(lambda session: self._apply(session, steps))
+            return self._carry_out(steps)
         except LCMemoryError as error:
             return error
+
+    def _carry_out(self, steps: list[Step]) -> list[Record | None]:
+        try:
+            return self._db.transact(lambda session: self._apply(session, steps, new=True))
+        except NotNew:
+            return self._db.transact(lambda session: self._apply(session, steps))
 
     def _attempt(self, session: Session, steps: list[Step]) -> Outcome:
         """Apply the steps, or none of them; what they gave, or what refused them."""
@@ -125,10 +132,16 @@ class SQLStore(SQLReader):
         session.run("RELEASE SAVEPOINT batch")
         return result
 
-    def _apply(self, session: Session, steps: list[Step]) -> list[Record | None]:
+    def _apply(
+        self, session: Session, steps: list[Step], *, new: bool = False
+    ) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
         batch = Batch(self._db, session, lambda: self._known_indexes(session))
-        return batch.carry_out(steps, tick, now)
+        try:
+            return batch.carry_out(steps, tick, now, new=new)
+        except NotNew:
+            self._clock.release(tick, len(steps))
+            raise
 
     def sweep(self) -> int:
         expired, now = "FROM lc_memory_records WHERE expires_at <= ?", [self._clock.now()]

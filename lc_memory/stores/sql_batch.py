@@ -69,6 +69,10 @@ WORDS: Final = Index(("lc_memory",), ("@words", "1"))
 REINDEXING: Final = write_namespace(("lc_memory", "@reindexing"))
 
 
+class NotNew(Exception):
+    """A record that was taken to be new is there already."""
+
+
 class Batch:
     """What a transaction has read, and what it is about to write."""
 
@@ -83,12 +87,17 @@ class Batch:
         self._changed: dict[Id, Row | None] = {}
         self._last: dict[Namespace, str | None] = {}
 
-    def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
-        """Carry out the steps in order, and write what becomes of the rows."""
-        if self._database.tells_duplicates and all_creating(steps):
-            results = self._all_new(steps, tick, now)
-            if results is not None:
-                return results
+    def carry_out(
+        self, steps: Sequence[Step], tick: int, now: int, *, new: bool = False
+    ) -> list[Record | None]:
+        """Carry out the steps in order, and write what becomes of the rows. With ``new``, records
+        may be taken to be new: raises NotNew if one is not, and the transaction is to be undone."""
+        if new and self._database.tells_duplicates and all_creating(steps):
+            try:
+                return self._all_new(steps, tick, now)
+            except NotNew:
+                if len(steps) > 1:
+                    raise  # some may have been inserted
         ids = sorted({step.id for step in steps if step.key is not None})
         if ids:
             # Only what gives a record back needs its value.
@@ -99,35 +108,23 @@ class Batch:
         self._flush()
         return results
 
-    def _all_new(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None] | None:
-        """Carry out Puts as if none of them were there yet; None if one is."""
+    def _all_new(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
+        """Carry out Puts as if none of them were there yet. Raises NotNew if one is."""
         expected = sorted({step.id for step in steps if type(step.op) is Expect})
         held = load(self._session.select, self._database, expected, False) if expected else {}
-        settled = [settle(step, held.get(step.id), tick + i, now) for i, step in enumerate(steps)]
-        rows = [row for row, record in settled if row is not None and record is not None]
-        new = [(write_namespace(row[0]), *row[1:]) for row in rows]
-        if new and not self._inserted(new):
-            return None
-        self._index(rows)
-        return [record for _, record in settled]
-
-    def _inserted(self, rows: Sequence[Sequence[Any]]) -> bool:
-        """Insert the rows; or, if one of them is there already, none and False."""
-        if len(rows) == 1:  # one statement needs no savepoint
-            try:
-                self._session.run(_INSERT, rows[0])
-            except self._database.duplicate:
-                return False
-            return True
-        self._session.run("SAVEPOINT fresh")
+        rows: list[Row] = []
+        results: list[Record | None] = []
+        for at, step in enumerate(steps):
+            row, record = settle(step, held.get(step.id) if held else None, tick + at, now)
+            results.append(record)
+            if row is not None and record is not None:
+                rows.append(row)
         try:
-            self._session.run_many(_INSERT, rows)
-        except self._database.duplicate:
-            self._session.run("ROLLBACK TO SAVEPOINT fresh")
-            return False
-        finally:
-            self._session.run("RELEASE SAVEPOINT fresh")
-        return True
+            self._run(_INSERT, [(write_namespace(row[0]), *row[1:]) for row in rows])
+        except self._database.duplicate as error:
+            raise NotNew from error
+        self._index(rows)
+        return results
 
     def _step(self, step: Step, tick: int, now: int) -> Record | None:
         if isinstance(step.op, Clear):

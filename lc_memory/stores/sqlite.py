@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -39,6 +41,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
+#: An INSERT of whole rows into the table of records.
+_INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \([^)]+\)) VALUES \([ ,?]+\)")
+
+#: How many of them one statement inserts, if their values are no longer than that on average (in
+#: characters): what was bound to a statement stays in memory until it is used again.
+_AT_ONCE: Final = (50, 10, 1)
+_SHORT: Final = 10_000
+
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -59,7 +69,25 @@ class _Session(Session):
         self.connection.execute(sql, parameters)
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        self.connection.executemany(sql, rows)
+        insert = _INSERT.fullmatch(sql)
+        if insert is None or sum(len(row[2]) for row in rows) > _SHORT * len(rows):
+            self.connection.executemany(sql, rows)
+        else:
+            self._insert(insert[1], rows)
+
+    def _insert(self, insert: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows, many with one statement, without columns in which there is nothing: to
+        begin a statement takes as long as to insert a row, and to bind None longer than a text."""
+        columns = list(zip(*rows, strict=True))
+        marks = ["NULL" if column.count(None) == len(rows) else "?" for column in columns]
+        told = [column for column, mark in zip(columns, marks, strict=True) if mark == "?"]
+        flat = chain.from_iterable(zip(*told, strict=True))
+        row, left = f"({', '.join(marks)})", len(rows)
+        for size in _AT_ONCE:
+            sql = f"{insert} VALUES {', '.join([row] * size)}"
+            while left >= size:
+                self.connection.execute(sql, list(islice(flat, size * len(told))))
+                left -= size
 
 
 class SQLite(Database):

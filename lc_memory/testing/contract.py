@@ -226,6 +226,23 @@ class StoreContract(LayeringContract):
         assert [r.id for r in store.records()] == [(("n",), "k"), (("old",), "new")]
         assert store.get(("n",), "k").value == {"v": 3}  # type: ignore[union-attr]
 
+    def test_a_large_batch_of_new_records_may_meet_one_that_is_there(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        later = clock() + timedelta(days=1)
+        store.put(("n",), "110", {"v": "old"}, owner="ada")
+        puts = [
+            Put(("n", "m")[: 1 + i % 2], f"{i:03d}", {"v": i}, later if i == 7 else None, None, o)
+            for i, o in enumerate(["bob", *[None] * 120])
+        ]
+        written = store.write(puts)
+        assert store.read([(put.namespace, put.key) for put in puts]) == written
+        records = [record for record in written if record]
+        assert [r.version for r in records] == [1] * 110 + [2] + [1] * 10
+        assert {r.owner: r.key for r in records} == {"bob": "000", None: "120", "ada": "110"}
+        assert [r.key for r in records if r.expires_at == later] == ["007"]
+        assert store.count() == 121
+
     def test_a_refused_batch_changes_nothing(self, store: Store) -> None:
         seen = store.put(("n",), "k", {"v": 1})
         store.put(("n",), "k", {"v": 2})
