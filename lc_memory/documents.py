@@ -61,7 +61,7 @@ class Documents:
         ttl: float | None = None,
     ) -> Put:
         """The operation that stores a document."""
-        if not isinstance(data, Mapping):
+        if not isinstance(data, (dict, Mapping)):  # dict: sooner
             raise InvalidValue("$", f"a {type(data).__name__}, not an object (a dict)")
         key = self._key_of(name, data) if id is None else document_key(id)
         return Put(self.namespace(name), key, data, self.store.expiry(ttl), owner=self.owner)
@@ -165,8 +165,9 @@ class Documents:
 
     def _key_of(self, name: str, data: Mapping[str, Any]) -> str:
         for field in self.identity.get(name, IDENTITY_FIELDS):
-            if data.get(field) is not None:
-                return document_key(data[field], f"$.{field}")
+            id = data.get(field)
+            if id is not None:
+                return document_key(id, "$." + field)
         return SINGLE
 
     def _same_identity(self, name: str, seen: Record, merged: Value) -> None:

@@ -148,6 +148,8 @@ class LangGraphStore(BaseStore):
         gets: list[tuple[int, GetOp]] = []
         read: list[Record] = []
         for place, op in enumerate(ops):
+            if isinstance(op, PutOp):
+                continue
             if isinstance(op, GetOp):
                 gets.append((place, op))
             elif isinstance(op, SearchOp):
@@ -158,7 +160,7 @@ class LangGraphStore(BaseStore):
                     read += records
             elif isinstance(op, ListNamespacesOp):
                 results[place] = self._list(op)
-            elif not isinstance(op, PutOp):
+            else:
                 raise InvalidQuery(f"{type(op).__name__} is not an operation of a store")
         if gets:
             ids = [(self._namespace(op.namespace), op.key) for _, op in gets]
@@ -327,7 +329,7 @@ def _placed(root: Namespace, labels: Namespace) -> Namespace:
 
 def _envelope(op: PutOp, fields: list[str] | None) -> dict[str, Any]:
     """What is stored of an item: besides its value, what its TTL and its index are made of."""
-    if not isinstance(op.value, Mapping):
+    if not isinstance(op.value, (dict, Mapping)):  # dict: sooner
         raise InvalidValue("$", f"a {type(op.value).__name__}, not an object (a dict)")
     envelope: dict[str, Any] = {"value": op.value}
     if op.ttl is not None:
