@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -59,9 +58,7 @@ class AsyncStore:
     def _bind(self, store: Store, pool: ThreadPoolExecutor) -> None:
         self.store = store
         self._pool = pool
-        self._groups: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Group] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._groups: dict[asyncio.AbstractEventLoop, _Group] = {}
 
     async def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
         return await asyncio.wrap_future(self._submit(self.store.read, ids, expired=expired))
@@ -75,6 +72,9 @@ class AsyncStore:
         loop = asyncio.get_running_loop()
         group = self._groups.get(loop)
         if group is None:
+            for other in list(self._groups):
+                if other.is_closed():  # before the turn that would have flushed it
+                    self._groups.pop(other, None)
             group = self._groups[loop] = _Group(loop)
             loop.call_soon(self._flush, loop)
         future: asyncio.Future[list[Record | None]] = loop.create_future()
@@ -127,10 +127,10 @@ class AsyncStore:
 
 
 def _told(records: list[Record | None]) -> list[Record | None]:
-    """The same, with their values decoded here, where no loop waits for it."""
+    """The same, with long values decoded here, where no loop waits for it."""
     for record in records:
         if record is not None:
-            record.value  # noqa: B018 - it is the access that decodes
+            record.decode_long()
     return records
 
 

@@ -30,6 +30,10 @@ MAX_NAME_BYTES: Final = 1024
 MOST: Final = 2**53
 
 
+#: A value is long from so many characters of JSON on: to decode them takes about 10 µs.
+_LONG: Final = 4_000
+
+
 class _Told:
     __slots__ = ("_row",)
     _row: Row
@@ -102,6 +106,12 @@ class Record(_Told):
             _set_expires_at(self, None if row.expires is None else moment(row.expires))
             _set_owner(self, row.owner)
             return getattr(self, name)
+
+    def decode_long(self) -> None:
+        """Decode the value now, unless that takes no time: later a loop might wait for it."""
+        row = getattr(self, "_row", None)
+        if row is not None and len(row.text) > _LONG:
+            self.value  # noqa: B018 - it is the access that decodes
 
     @property
     def id(self) -> Id:

@@ -46,6 +46,15 @@ def test_its_value_is_read_once_and_belongs_to_the_caller() -> None:
         Record.told_by(_row("{")).value  # noqa: B018 - it is the access that counts
 
 
+def test_only_long_values_are_decoded_before_they_are_asked_for() -> None:
+    Record.told_by(_row("{")).decode_long()
+    with pytest.raises(CorruptStore):
+        Record.told_by(_row("{" * 5_000)).decode_long()
+    made = Record(("n",), "k", {}, 1, *[values.from_micros(1)] * 2)
+    made.decode_long()
+    assert made.value == {}
+
+
 def test_what_a_write_gives_back_shares_nothing_with_what_was_given() -> None:
     store = MemoryStore()
     given: dict[str, Any] = {"list": [1], "pair": (1, 2), "data": b"\0", "none": None}
