@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -111,7 +110,10 @@ class LangGraphStore(BaseStore):
         """Carry out several operations; see the class for what a batch is."""
         ops = list(ops)
         writes = self._writes(ops)
-        results, read = self._answer(ops)
+        results: list[Result] = [None] * len(ops)
+        read: list[Record] = []
+        if any(not isinstance(op, PutOp) for op in ops):
+            results, read = self._answer(ops)
         self._write(read, writes)
         return results
 
@@ -124,8 +126,10 @@ class LangGraphStore(BaseStore):
         if any(not isinstance(op, PutOp) for op in ops):
             results, read = await self._bridge.run(self._answer, ops)
         while read or writes:
-            with _users_paths():
+            try:
                 done = await self._bridge.write([*self._renewals(read), *writes])
+            except InvalidValue as error:
+                raise _in_users_terms(error) from None
             read, writes = _overtaken(read, done), []
         return results
 
@@ -190,8 +194,10 @@ class LangGraphStore(BaseStore):
 
     def _write(self, read: list[Record], writes: list[Put | Delete]) -> None:
         while read or writes:
-            with _users_paths():
+            try:
                 done = self._store.write([*self._renewals(read), *writes])
+            except InvalidValue as error:
+                raise _in_users_terms(error) from None
             read, writes = _overtaken(read, done), []
 
     def _renewable(self, read: Sequence[Record]) -> list[Record]:
@@ -371,14 +377,10 @@ def _overtaken(read: Sequence[Record], done: Sequence[Record | None]) -> list[Re
     return [now for seen, now in pairs if now and now.value.get("ttl") != seen.value.get("ttl")]
 
 
-@contextlib.contextmanager
-def _users_paths() -> Iterator[None]:
-    """Have errors name the path in the user's value, not in the envelope."""
-    try:
-        yield
-    except InvalidValue as error:
-        reason = str(error).removeprefix(f"{error.path}: ")
-        raise type(error)("$" + error.path.removeprefix("$.value"), reason) from None
+def _in_users_terms(error: InvalidValue) -> InvalidValue:
+    """The error with the path in the user's value, not in the envelope."""
+    reason = str(error).removeprefix(f"{error.path}: ")
+    return type(error)("$" + error.path.removeprefix("$.value"), reason)
 
 
 def _known_prefix(condition: MatchCondition) -> Namespace:
