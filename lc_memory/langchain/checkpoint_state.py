@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -21,12 +20,14 @@ KINDS: Final = ("states", "writes", "parts")
 _LONGEST: Final = 128  # bytes of a label; there are to be several in a namespace
 
 
-class Spot(NamedTuple):
-    """A thread, and a namespace of checkpoints in it."""
-
+class _Named(NamedTuple):
     root: Namespace
     thread: str
     ns: str
+
+
+class Spot(_Named):
+    """A thread, and a namespace of checkpoints in it."""
 
     @classmethod
     def of(cls, root: Namespace, config: RunnableConfig) -> Spot:
@@ -34,17 +35,17 @@ class Spot(NamedTuple):
         named = config.get("configurable", {})
         if named.get("thread_id") is None:
             raise InvalidKey("config: give {'configurable': {'thread_id': ...}}")
-        return cls(root, str(named["thread_id"]), str(named.get("checkpoint_ns") or ""))
+        return _known_spot(root, str(named["thread_id"]), str(named.get("checkpoint_ns") or ""))
 
-    @property
+    @cached_property
     def states(self) -> Namespace:
         return (*self.root, "states", label(self.thread), label(self.ns))
 
-    @property
+    @cached_property
     def parts(self) -> Namespace:
         return (*self.root, "parts", label(self.thread))
 
-    @property
+    @cached_property
     def head(self) -> Id:
         """The record that each write of parts replaces: nobody adds to what another cleans up."""
         return (*self.root, "threads"), label(self.thread)
@@ -60,6 +61,10 @@ class Spot(NamedTuple):
         """The batch that deletes the whole thread."""
         kinds = [Clear((*self.root, kind, label(self.thread))) for kind in KINDS]
         return [*kinds, Delete(*self.head)]
+
+
+#: The spot of these names, as it was made before: it knows its namespaces.
+_known_spot: Final = lru_cache(maxsize=4096)(Spot)
 
 
 @lru_cache(maxsize=4096)
@@ -78,8 +83,7 @@ def place(id: Id) -> str:
     return "\0".join((*namespace, key))
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """A checkpoint as it is stored: the values of its channels are references."""
 
     spot: Spot
@@ -116,7 +120,8 @@ class State:
     @classmethod
     def of(cls, record: Record, codec: Codec) -> State:
         *root, _, thread, ns = record.namespace
-        spot = Spot(tuple(root), record.value.get("thread", thread), record.value.get("ns", ns))
+        named = record.value.get("thread", thread), record.value.get("ns", ns)
+        spot = _known_spot(tuple(root), *named)
         data = codec.open(record.value["state"], place(record.id))
         checkpoint, metadata, parent, values = unframe(data)
         return cls(spot, record.key, parent, tuple(checkpoint), tuple(metadata), values)

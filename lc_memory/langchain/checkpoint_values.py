@@ -18,7 +18,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
@@ -57,18 +56,18 @@ class Parts:
         codec: Codec,
         key: bytes,
         known: Collection[str] = (),
-        shelf: Mapping[str, bytes] = MappingProxyType({}),
+        at_hand: Callable[[str], bytes | None] = lambda name: None,
     ) -> None:
         self.codec = codec
         self.key = key
         self.known = known
         self.added: dict[str, bytes] = {}
-        self._shelf = shelf
+        self._at_hand = at_hand
 
     def add(self, data: bytes, before: Sequence[str] = ()) -> list[str]:
         """Have the bytes kept; returns the digests of the parts that hold them, which may be the
         same as ``before``."""
-        if len(before) == 1 and before[0] in self.known and self._shelf.get(before[0]) == data:
+        if len(before) == 1 and before[0] in self.known and self._at_hand(before[0]) == data:
             return [*before]  # it is quicker to compare than to make a digest
         digests = []
         for start in range(0, len(data), PIECE):
@@ -117,10 +116,9 @@ class Shelf:
             self.keep({name: found[name] for name in absent})
         return found
 
-    def at_hand(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Those of the parts that need not be read."""
-        with self._lock:
-            return {name: self._kept[name] for name in names if name in self._kept}
+    def at_hand(self, name: str) -> bytes | None:
+        """The bytes of a part, if they need not be read."""
+        return self._kept.get(name)
 
     def keep(self, parts: Mapping[str, bytes]) -> None:
         """Have these at hand; the least recently used make room."""

@@ -176,8 +176,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """The parts to be added, and where the values of the channels are kept."""
         fetched = self._threads.older(places(before), codec)
         there = {n for state in before for ref in state.references for n in parts_of(ref, fetched)}
-        kept = self._threads.shelf.at_hand(there)
-        parts = Parts(codec, self._threads.key(codec), there, kept)
+        parts = Parts(codec, self._threads.key(codec), there, self._threads.shelf.at_hand)
         same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
         values: dict[str, tuple[Any, Reference]] = {}
         given = checkpoint["channel_values"]
