@@ -105,7 +105,7 @@ class State(NamedTuple):
         metadata: CheckpointMetadata = codec.load(self.metadata)
         return metadata
 
-    def put(self, codec: Codec, run: str | None) -> Put:
+    def put(self, codec: Codec, run: str | None, held: Seen | None = None) -> Put:
         """What stores it; ``run`` is a name of the run it belongs to."""
         id = self.place
         data = frame((self.checkpoint, self.metadata, self.parent, self.values))
@@ -115,7 +115,7 @@ class State(NamedTuple):
                 value[name] = text
         if run is not None:
             value["run"] = run
-        return Put(*id, value)
+        return Put(*id, value, replacing=held)
 
     @classmethod
     def of(cls, record: Record, codec: Codec) -> State:

@@ -227,8 +227,8 @@ class Threads:
         doomed = {state.place: state for state in choose(states)}
         kept = [state for state in states if state.place not in doomed]
         fetched = self.older(places(states), codec)
-        needed = _parts(kept, fetched) | self._needed_by_writes(spot, doomed.values())
-        held = self._held_parts(spot) if sweep else _parts(doomed.values(), fetched)
+        needed = parts_in(kept, fetched) | self._needed_by_writes(spot, doomed.values())
+        held = self._held_parts(spot) if sweep else parts_in(doomed.values(), fetched)
         ops: list[Op] = []
         for state in doomed.values():
             ops += [Delete(*state.place), Clear(state.spot.writes(state.id))]
@@ -280,7 +280,8 @@ class Threads:
         }
 
 
-def _parts(states: Iterable[State], fetched: dict[str, bytes]) -> set[str]:
+def parts_in(states: Iterable[State], fetched: dict[str, bytes]) -> set[str]:
+    """The parts that hold the values of these states; ``fetched`` are their :meth:`older`."""
     return {
         name
         for state in states

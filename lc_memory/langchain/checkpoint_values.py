@@ -220,15 +220,6 @@ def older_parts(reference: Reference) -> list[str]:
     return reference[1] or [] if reference[0] == "list" else []
 
 
-def in_parts(reference: Reference) -> bool:
-    """Whether the value, or some of it, is kept in parts."""
-    if reference[0] == "delta":
-        return in_parts(reference[1])
-    return reference[0] == "parts" or bool(
-        reference[0] == "list" and (reference[1] or reference[2])
-    )
-
-
 def parts_of(reference: Reference, fetched: Mapping[str, bytes]) -> Iterator[str]:
     """All parts that hold a value; ``fetched`` has its :func:`older_parts`."""
     if reference[0] == "parts":

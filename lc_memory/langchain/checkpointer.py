@@ -26,7 +26,7 @@ from lc_memory.langchain.checkpoint_pruning import inner, outdated
 from lc_memory.langchain.checkpoint_reading import Reader
 from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
 from lc_memory.langchain.checkpoint_state import Spot, State, Write, put_writes, writes_of
-from lc_memory.langchain.checkpoint_threads import PAGE, Known, Threads, busy, places
+from lc_memory.langchain.checkpoint_threads import PAGE, Known, Threads, busy, parts_in, places
 from lc_memory.langchain.checkpoint_values import (
     PIECE,
     Chunk,
@@ -34,9 +34,7 @@ from lc_memory.langchain.checkpoint_values import (
     Parts,
     Reference,
     chunks_of,
-    in_parts,
     pack,
-    parts_of,
 )
 from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
@@ -119,7 +117,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
         known = self._threads.thread(spot)
         alone = False
         with known.lock:
-            for _ in range(RETRIES):
+            for attempt in range(RETRIES):
                 try:
                     self._threads.begin(spot, known)
                     before = [] if alone else self._before(known, spot, parent, complete, codec)
@@ -129,9 +127,10 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     alone = True
                     continue
                 state = State(spot, checkpoint["id"], parent, *dumped, values)
-                ops: list[Op] = [state.put(codec, name), *parts.puts(spot.parts)]
+                held = None if attempt else ABSENT  # it is new, but for odd callers
+                ops: list[Op] = [state.put(codec, name, held), *parts.puts(spot.parts)]
                 try:
-                    if any(map(in_parts, state.references)):
+                    if parts.known or parts.added:
                         # A backup may have been restored that knows nothing of them.
                         there = [Expect(*one.place) for one in before]
                         closing = self.keep is not None
@@ -175,7 +174,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
     ) -> tuple[Parts, dict[str, tuple[Any, Reference]]]:
         """The parts to be added, and where the values of the channels are kept."""
         fetched = self._threads.older(places(before), codec)
-        there = {n for state in before for ref in state.references for n in parts_of(ref, fetched)}
+        there = parts_in(before, fetched)
         parts = Parts(codec, self._threads.key(codec), there, self._threads.shelf.at_hand)
         same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
         values: dict[str, tuple[Any, Reference]] = {}

@@ -252,6 +252,18 @@ async def test_async_and_sync_callers_share_one_object(memory: Memory) -> None:
     assert in_another_loop == found
 
 
+def test_a_checkpoint_that_is_put_again_is_replaced(memory: Memory) -> None:
+    saver = memory.checkpointer()
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_versions"] = {"x": 1}
+    for value in ("small", "large " * 1000, "small again"):
+        checkpoint["channel_values"] = {"x": value}
+        saver.put(config, checkpoint, {}, {"x": 1})
+        (found,) = saver.list(config)
+        assert found.checkpoint["channel_values"] == {"x": value}
+
+
 def test_the_clock_of_the_store_decides_nothing() -> None:
     """The latest is the greatest id, whatever the time was."""
     clock = FakeClock()
