@@ -371,8 +371,8 @@ def _tell_thread(
     those of each earlier one that the next one has not."""
     from lc_memory.langchain.checkpoint_reading import Reader
     from lc_memory.langchain.checkpoint_serde import Codec, strict_serializer
-    from lc_memory.langchain.checkpoint_state import State
-    from lc_memory.langchain.checkpoint_threads import LATEST, Threads
+    from lc_memory.langchain.checkpoint_state import LATEST, State
+    from lc_memory.langchain.checkpoint_threads import Threads
 
     codec = Codec(serde or strict_serializer())
     reader = Reader(Threads(store, namespace[:-3]), codec)

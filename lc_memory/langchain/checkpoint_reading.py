@@ -18,10 +18,9 @@ from langgraph.checkpoint.base import (
 )
 
 from lc_memory.langchain.checkpoint_serde import Codec
-from lc_memory.langchain.checkpoint_state import Spot, State, Write, writes_of
+from lc_memory.langchain.checkpoint_state import LATEST, Spot, State, Write, writes_of
 from lc_memory.langchain.checkpoint_threads import (
     ATTEMPTS,
-    LATEST,
     PAGE,
     Place,
     Threads,

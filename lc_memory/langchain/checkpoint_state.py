@@ -12,10 +12,24 @@ from langgraph.checkpoint.base import CheckpointMetadata
 from lc_memory.errors import InvalidKey
 from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, unframe
 from lc_memory.langchain.checkpoint_values import Reference
-from lc_memory.records import Clear, Delete, Id, Namespace, Op, Put, Record, Seen
+from lc_memory.records import (
+    Clear,
+    Delete,
+    Id,
+    Namespace,
+    Op,
+    Order,
+    Put,
+    Query,
+    Record,
+    Seen,
+)
 
 #: The kinds of records that a thread has, besides its head.
 KINDS: Final = ("states", "writes", "parts")
+
+#: The greatest id first.
+LATEST: Final = Order("key", descending=True)
 
 _LONGEST: Final = 128  # bytes of a label; there are to be several in a namespace
 
@@ -40,6 +54,11 @@ class Spot(_Named):
     @cached_property
     def states(self) -> Namespace:
         return (*self.root, "states", label(self.thread), label(self.ns))
+
+    @cached_property
+    def latest(self) -> Query:
+        """What asks for the state of the greatest id."""
+        return Query(self.states, exact=True, order=LATEST, limit=1)
 
     @cached_property
     def parts(self) -> Namespace:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
-from lc_memory.langchain.checkpoint_state import KINDS, Spot, State, label, place
+from lc_memory.langchain.checkpoint_state import KINDS, LATEST, Spot, State, label, place
 from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
 from lc_memory.records import (
     ABSENT,
@@ -29,7 +29,6 @@ from lc_memory.records import (
     Id,
     Namespace,
     Op,
-    Order,
     Put,
     Query,
     Record,
@@ -37,7 +36,6 @@ from lc_memory.records import (
 )
 from lc_memory.store import RETRIES, Store
 
-LATEST: Final = Order("key", descending=True)
 _THREADS: Final = 256  # remembered at once
 _STATES: Final = 16  # of each
 PAGE: Final = 50
@@ -110,13 +108,12 @@ class Threads:
 
     def latest(self, spot: Spot, codec: Codec) -> tuple[State, list[Record] | None] | None:
         """The state of the greatest id; with the records of its writes, if that takes no longer."""
-        query = Query(spot.states, exact=True, order=LATEST, limit=1)
         if not self.store.capabilities.joined:
-            found = self.store.find(query).records
+            found = self.store.find(spot.latest).records
             return (State.of(found[0], codec), None) if found else None
         # Of the writes of all checkpoints, the latest ones: seldom are there more.
         among = Query(spot.writes("")[:-1], order=LATEST, limit=_WRITES)
-        states, written = self.store.find_many([query, among])
+        states, written = self.store.find_many([spot.latest, among])
         if not states.records:
             return None
         state = State.of(states.records[0], codec)
