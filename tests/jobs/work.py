@@ -138,7 +138,7 @@ def move_for_ever(say: Say, *urls: str) -> None:
 
     for end in cycle(("rollback", "confirm")):
         job = move.Move(here, there)
-        if job.phase == "rolling back":
+        if job.phase in ("rolling back", "emptying"):
             job.rollback()
         if job.phase == "new" and number_in(there) >= 0:
             there.write([Clear(())])  # it was the source of a move that is confirmed
