@@ -50,9 +50,11 @@ class Singles:
             return None
         if held is not None:  # whether it has expired is for the server to say
             held = held._replace(expires=None)
-        row, record = settle(step, held, self._clock.ticks(1), self._clock.now())
+        tick = self._clock.ticks(1)
+        row, record = settle(step, held, tick, self._clock.now())
         assert row is not None
         if not self._swapped(held, row):
+            self._clock.release(tick, 1)
             return None
         self.remember(row)
         return record

@@ -342,6 +342,16 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
                 assert again.created_at == made.created_at
                 assert store.put(("n",), f"new {key}", {}).version == 1
 
+    def test_a_put_that_must_read_first_takes_no_more_of_the_time(self, tmp_path: Path) -> None:
+        """What it was made from was wrong: the times are those of the reference all the same."""
+        clock = FakeClock()
+        stores = self.open_store(tmp_path, clock=clock), MemoryStore(clock=clock)
+        put = Put(("n",), "k", {})
+        with stores[0], stores[1]:
+            for batch in ([put], [put, Delete(("n",), "k")], [put], [put]):
+                ours, theirs = (store.write(batch) for store in stores)
+                assert ours == theirs
+
     def test_openers_at_once_make_one_schema(self, tmp_path: Path) -> None:
         self.databases(tmp_path)
         assert _in_threads(6, lambda _: self.open_store(tmp_path).close()) == []
