@@ -99,6 +99,8 @@ class Record(_Told):
             row, moment = self._row, values.from_micros
             _set_namespace(self, row.namespace)
             _set_key(self, row.key)
+            if name in ("namespace", "key"):
+                return getattr(self, name)
             _set_version(self, row.version)
             created = moment(row.created)
             _set_created_at(self, created)

@@ -187,7 +187,7 @@ class LangGraphStore(BaseStore):
                 if op.value is None:
                     writes[namespace, key] = Delete(namespace, key)
                 else:
-                    expires_at = self._store.expiry(op.ttl)
+                    expires_at = None if op.ttl is None else self._store.expiry(op.ttl)
                     envelope = _envelope(op, self._fields)
                     writes[namespace, key] = Put(namespace, key, envelope, expires_at)
         return list(writes.values())

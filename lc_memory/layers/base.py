@@ -141,11 +141,11 @@ class Handle(Layer):
     nor write them, nor clear them with everything else. Raises AccessDenied."""
 
     def enter(self, ops: Sequence[Op]) -> Sequence[Op]:
-        for op in ops:
-            if op.namespace[:1] == SYSTEM:
-                place = "/".join(op.namespace)
-                raise AccessDenied(f"{place!r}: these are the library's own records")
-        return spare_system(self.inner, ops)
+        firsts = [op.namespace[:1] for op in ops]
+        if SYSTEM in firsts:
+            place = "/".join(ops[firsts.index(SYSTEM)].namespace)
+            raise AccessDenied(f"{place!r}: these are the library's own records")
+        return spare_system(self.inner, ops) if () in firsts else ops
 
     def find(self, query: Query) -> Page:
         return self.inner.find(query if query.prefix else without_system(self.inner, query))
@@ -185,8 +185,6 @@ class Further(Clear):
 
 def spare_system(store: Store, ops: Sequence[Op]) -> Sequence[Op]:
     """The batch, with what would clear everything clearing all but the library's own records."""
-    if not any(not op.namespace and isinstance(op, Clear) for op in ops):
-        return ops
     labels = _labels(store)
     rest = [label for label in labels if label != SYSTEM] or [(*SYSTEM, "nothing")]
     cleared = [Clear(rest[0]), *map(Further, rest[1:])]

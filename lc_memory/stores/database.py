@@ -45,6 +45,15 @@ class Names(NamedTuple):
         return joined(" AND ", parts)
 
 
+class Upserting(NamedTuple):
+    """How an INSERT goes on where the record is there already."""
+
+    clause: str
+    new: str  # what it calls a column of what it was to insert
+    greatest: str = "greatest"
+    told: str = "concat_ws(',', version, created_at, updated_at, owner)"
+
+
 class Session(ABC):
     """A connection inside a transaction. Parameters are marked ``?`` in every database."""
 
@@ -122,9 +131,26 @@ class Database(ABC):
     def condition(self, node: Node | None) -> Sql | None:
         """A condition on the record ``r`` that holds for every match, or None."""
 
-    def singles(self, clock: Clock) -> Singles | None:
-        """What writes single records faster than a transaction, if something does."""
-        return None
+    def singles(self, clock: Clock) -> Singles:
+        """What writes single records faster than a transaction."""
+        from lc_memory.stores.sql_single import Singles
+
+        return Singles(self, clock)
+
+    #: How an INSERT goes on where the record is there already. None if it could not give back what
+    #: it then made of the row.
+    upserting: Upserting | None = None
+
+    #: A parameter that is a whole number, where nothing else tells.
+    number = "?"
+
+    #: What a SELECT adds to wait for who is about to change its rows, and keep others from it.
+    sharing = ""
+
+    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """Run one statement that commits by itself. Gives the row that it returns, or an empty
+        one, if it changed a row; else nothing. Nothing, too, if another writer was in the way."""
+        raise NotImplementedError
 
     def guarded(self, clock: Clock) -> Guarded | None:
         """What writes new records under conditions faster than a transaction, if something does."""

@@ -16,7 +16,7 @@ from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnava
 from lc_memory.filters import Node
 from lc_memory.records import Id
 from lc_memory.stores import schema
-from lc_memory.stores.database import Names, Select, check_durability
+from lc_memory.stores.database import Names, Select, Upserting, check_durability
 from lc_memory.stores.mysql_prepared import Prepared, run
 from lc_memory.stores.server import ServerDatabase, ServerSession
 from lc_memory.stores.sql_filters import Sql
@@ -143,7 +143,7 @@ class MySQL(ServerDatabase):
             depth = "cte_max_recursion_depth"
             if "MariaDB" in version:  # MySQL has no RETURNING
                 depth = "max_recursive_iterations"
-                self.upserting = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
+                self.upserting = Upserting("ON DUPLICATE KEY UPDATE", "VALUES({})")
             # Quoted names as in the standard, no value cut or bent; and no gap locks.
             cursor.execute(
                 "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES', "

@@ -21,7 +21,7 @@ from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnava
 from lc_memory.filters import And, Compare, Elements, Equal, Exists, In, Node, Or, Size, Test, Where
 from lc_memory.records import Id
 from lc_memory.stores import schema
-from lc_memory.stores.database import check_durability
+from lc_memory.stores.database import Upserting, check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.server import ServerDatabase, ServerSession
 from lc_memory.stores.sql_filters import AWKWARD, UNBINDABLE, Sql, joined, slack, within_limits
@@ -72,7 +72,7 @@ class PostgreSQL(ServerDatabase):
     current_schema = "current_schema()"
     rewriting = "VACUUM FULL"
     number = "?::bigint"
-    upserting = ('ON CONFLICT (namespace, "key") DO UPDATE SET', "excluded.{}")
+    upserting = Upserting('ON CONFLICT (namespace, "key") DO UPDATE SET', "excluded.{}")
     one_moment = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SELECT version FROM lc_memory_schema",  # the moment is that of the first statement

@@ -9,18 +9,15 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from lc_memory.errors import CommitUnknown, LCMemoryError, StoreError, StoreUnavailable
-from lc_memory.store import Clock, closed
+from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session
 from lc_memory.stores.pool import Pool
-
-if TYPE_CHECKING:
-    from lc_memory.stores.sql_single import Singles
 
 T = TypeVar("T")
 
@@ -147,15 +144,8 @@ class ServerDatabase(Database):
         )
         return schema.version_in(select, self.place) if there else 0
 
-    def singles(self, clock: Clock) -> Singles:
-        from lc_memory.stores.sql_single import Singles
-
-        return Singles(self, clock)
-
     def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run one statement that commits by itself. Gives the row that it returns, or an empty
-        one, if it changed a row; else nothing. Nothing, too, if another writer was in the way, or
-        the connection does not look alive."""
+        """See :meth:`Database.run_alone`. Nothing, too, if the connection does not look alive."""
         return self._alone(sql, parameters, 1)
 
     def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
@@ -187,16 +177,6 @@ class ServerDatabase(Database):
     @abstractmethod
     def socket_of(self, connection: Any) -> int:
         """The number of its socket."""
-
-    #: How an INSERT goes on where the record is there already, and what it calls a column of what
-    #: it was to insert. None if it could not give back what it then made of the row.
-    upserting: tuple[str, str] | None = None
-
-    #: A parameter that is a whole number, where nothing else tells.
-    number = "?"
-
-    #: What a SELECT adds to wait for who is about to change its rows, and keep others from it.
-    sharing = ""
 
     #: The expression of the schema that tables are made in.
     current_schema: str

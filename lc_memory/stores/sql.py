@@ -83,11 +83,11 @@ class SQLStore(SQLReader):
     def _commit(self, batches: Sequence[list[Step]]) -> list[Outcome]:
         """Commit the batches together; each is all or nothing by itself."""
         single = len(batches) == 1 and len(batches[0]) == 1
-        if single and self._singles and self._generation >= 0:
+        if single and self._generation >= 0:
             written = self._singles.write(batches[0][0], self._indexes, self._generation)
             if written is not None:
                 return [written]
-        if self._guarded and not (single and self._singles):
+        elif self._guarded:
             done = self._guarded.write(batches)
             if done is not None:
                 return list(done)

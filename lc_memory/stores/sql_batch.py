@@ -120,7 +120,7 @@ class Batch:
             if row is not None and record is not None:
                 rows.append(row)
         try:
-            self._run(_INSERT, [(write_namespace(row[0]), *row[1:]) for row in rows])
+            self._run(_INSERT, _as_stored(rows))
         except self._database.duplicate as error:
             raise NotNew from error
         self._index(rows)
@@ -150,7 +150,7 @@ class Batch:
         stored, changed = self._stored, self._changed
         gone = [name_of(id) for id, row in changed.items() if row is None and id in stored]
         kept = [row for row in changed.values() if row is not None]
-        new = [(write_namespace(row[0]), *row[1:]) for row in kept if row[:2] not in stored]
+        new = _as_stored([row for row in kept if row[:2] not in stored])
         old = [(*row[2:], write_namespace(row[0]), row[1]) for row in kept if row[:2] in stored]
         for sql, rows in ((_DELETE, gone), (_INSERT, new), (_UPDATE, old)):
             self._run(sql, rows)
@@ -216,6 +216,12 @@ class Batch:
             self._session.run(sql, rows[0])
         elif rows:
             self._session.run_many(sql, rows)
+
+
+def _as_stored(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """The rows with their namespaces as the table has them."""
+    namespaces, *rest = zip(*rows, strict=True) if rows else ((),)
+    return list(zip(map(write_namespace, namespaces), *rest, strict=True))
 
 
 def all_creating(steps: Sequence[Step]) -> bool:

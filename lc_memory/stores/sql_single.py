@@ -10,6 +10,7 @@ first. This is the one place beside :mod:`lc_memory.rows` that says what a Put d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +18,10 @@ from lc_memory.records import ABSENT, Append, Namespace, Put, Record
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import write_namespace
-from lc_memory.stores.sql_batch import WORDS, load
+from lc_memory.stores.sql_batch import WORDS, load, name_of
 
 if TYPE_CHECKING:
-    from lc_memory.stores.server import ServerDatabase
+    from lc_memory.stores.database import Database
 
 _FIELDS: Final = 'namespace, "key", value, version, created_at, updated_at, expires_at, owner'
 _INSERT: Final = (
@@ -45,9 +46,9 @@ _SUCCEEDING: Final = (
     " {clause} value = {value}, version = CASE WHEN {dead} THEN 1 ELSE {old}.version + 1 END, "
     "created_at = CASE WHEN {dead} THEN {created_at} ELSE {old}.created_at END, "
     "updated_at = CASE WHEN {dead} THEN {updated_at} "
-    "ELSE greatest({updated_at}, {old}.updated_at) END, "
+    "ELSE {greatest}({updated_at}, {old}.updated_at) END, "
     "owner = CASE WHEN {dead} THEN {owner} ELSE coalesce({owner}, {old}.owner) END, "
-    "expires_at = {expires_at} RETURNING concat_ws(',', version, created_at, updated_at, owner)"
+    "expires_at = {expires_at} RETURNING {told}"
 )
 
 _LIVING: Final = " AND (expires_at IS NULL OR expires_at > ?)"
@@ -57,7 +58,7 @@ _AS_SEEN: Final = (f"{_LIVING} AND owner = ?", f"{_LIVING} AND owner IS NULL")
 class Singles:
     """Writes one record at a time. Who uses it lets one thread at a time in."""
 
-    def __init__(self, database: ServerDatabase, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._ends: dict[Namespace, str] = {}  # the last keys of logs, as far as we know
@@ -78,41 +79,64 @@ class Singles:
         if last is None:
             sql = 'SELECT max("key") FROM lc_memory_records WHERE namespace = ?'
             ((last,),) = self._database.select(sql, [name])
-        step = Step(step.op, step.namespace, next_key(last), step.text, step.expires)
-        row, record = self._settled(step, None)
-        values = [*_new(row), generation, name, last or ""]
-        if not self._database.run_alone(self._appending, values):
-            return None
-        if len(self._ends) >= _LOGS:
-            self._ends.clear()
-        self._ends[step.namespace] = row.key
-        return [record]
+        key = next_key(last)
+        step = Step(step.op, step.namespace, key, step.text, step.expires)
+        done = self._written(
+            step, None, self._appending, lambda row: [*_new(row), generation, name, last or ""]
+        )
+        if done:
+            if len(self._ends) >= _LOGS:
+                self._ends.clear()
+            self._ends[step.namespace] = key
+        return done
 
     def _put(self, step: Step, generation: int) -> list[Record | None] | None:
         assert isinstance(step.op, Put)
         seen = step.op.replacing
+        if isinstance(seen, Record):  # what it was then, if it is so still, need not be read
+            before = Row.of(seen, "")._replace(expires=None)
+            bounds = [self._clock.now(), *([] if seen.owner is None else [seen.owner])]
+            return self._update(step, before, generation, _AS_SEEN[seen.owner is None], bounds)
         if seen is None and step.op.seal is None and self._database.upserting:
             return self._upserted(step, generation)
-        further, bounds = "", list[Any]()
-        if isinstance(seen, Record):  # what it was then, if it is so still, need not be read
-            held: Row | None = Row.of(seen, "")._replace(expires=None)
-            further, bounds = _AS_SEEN[seen.owner is None], [self._clock.now()]
-            bounds += [] if seen.owner is None else [seen.owner]
-        elif seen is ABSENT:
-            held = None
-        else:
-            held = load(self._database.select_again, self._database, [step.id], False).get(step.id)
-        row, record = self._settled(step, held)
+        if seen is ABSENT:
+            return self._insert(step, generation)
+        held = load(self._database.select_again, self._database, [step.id], False).get(step.id)
         if held is None:
-            wrote = self._database.run_alone(self._inserting, [*_new(row), generation])
-        else:
-            known = [write_namespace(row.namespace), row.key, *held[3:6], *bounds]
-            sql = _UPDATE.format(further=further, sharing=self._database.sharing)
-            wrote = self._database.run_alone(sql, [*row[2:], *known, generation])
-        return [record] if wrote else None
+            return self._insert(step, generation)
+        return self._update(step, held, generation)
+
+    def _insert(self, step: Step, generation: int) -> list[Record | None] | None:
+        return self._written(step, None, self._inserting, lambda row: [*_new(row), generation])
+
+    def _update(
+        self,
+        step: Step,
+        held: Row,
+        generation: int,
+        further: str = "",
+        bounds: Sequence[Any] = (),
+    ) -> list[Record | None] | None:
+        """Replace what is held, if it is so still, and what is ``further`` asked for holds."""
+        sql = _UPDATE.format(further=further, sharing=self._database.sharing)
+        known = [*name_of(step.id), *held[3:6], *bounds, generation]
+        return self._written(step, held, sql, lambda row: [*row[2:], *known])
+
+    def _written(
+        self, step: Step, held: Row | None, sql: str, told: Callable[[Row], Sequence[Any]]
+    ) -> list[Record | None] | None:
+        """Write what becomes of the row; None if the statement found it otherwise."""
+        tick = self._clock.ticks(1)
+        row, record = settle(step, held, tick, self._clock.now())
+        assert row is not None
+        if self._database.run_alone(sql, told(row)):
+            return [record]
+        self._clock.release(tick, 1)
+        return None
 
     def _upserted(self, step: Step, generation: int) -> list[Record | None] | None:
-        row, _ = self._settled(step, None)
+        row, _ = settle(step, None, self._clock.ticks(1), self._clock.now())
+        assert row is not None
         written = self._database.run_alone(self._upserting, [*_new(row), generation])
         if not written:
             return None
@@ -135,18 +159,13 @@ class Singles:
 
     @cached_property
     def _upserting(self) -> str:
-        clause, new = self._database.upserting or ("", "")
+        how = self._database.upserting
+        assert how is not None
         columns = ("value", "created_at", "updated_at", "expires_at", "owner")
-        told = {column: new.format(column) for column in columns}
+        new = {column: how.new.format(column) for column in columns}
         old = "lc_memory_records"
-        dead = f"{old}.expires_at <= {told['updated_at']}"
-        return self._inserting + _SUCCEEDING.format(clause=clause, old=old, dead=dead, **told)
-
-    def _settled(self, step: Step, held: Row | None) -> tuple[Row, Record]:
-        row, record = settle(step, held, self._clock.ticks(1), self._clock.now())
-        assert row is not None
-        assert record is not None
-        return row, record
+        dead = f"{old}.expires_at <= {new['updated_at']}"
+        return self._inserting + _SUCCEEDING.format(**how._asdict() | new, old=old, dead=dead)
 
 
 def _new(row: Row) -> list[Any]:

@@ -30,7 +30,7 @@ from lc_memory.filters import Node
 from lc_memory.records import Id
 from lc_memory.store import closed
 from lc_memory.stores import schema
-from lc_memory.stores.database import Database, Session, check_durability
+from lc_memory.stores.database import Database, Session, Upserting, check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 
@@ -98,6 +98,16 @@ class SQLite(Database):
     them, in seconds.
     """
 
+    upserting = (
+        Upserting(
+            'ON CONFLICT (namespace, "key") DO UPDATE SET',
+            "excluded.{}",
+            "max",
+            "version || ',' || created_at || ',' || updated_at || coalesce(',' || owner, '')",
+        )
+        if sqlite3.sqlite_version_info >= (3, 35)
+        else None
+    )
     tells_duplicates = True
     duplicate = sqlite3.IntegrityError
 
@@ -162,18 +172,31 @@ class SQLite(Database):
 
         return Guarded(self, clock)
 
+    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        changed, rows = self._run_alone(sql, parameters)
+        return rows or [()] * (changed == 1)
+
     def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
+        return self._run_alone(sql, parameters)[0] == count
+
+    def _run_alone(self, sql: str, parameters: Sequence[Any]) -> tuple[int, list[Any]]:
+        """How many rows a statement that commits by itself has changed, and those it gives."""
+
+        def run() -> tuple[int, list[Any]]:
+            cursor = connection.execute(sql, parameters)
+            rows = cursor.fetchall()  # at whose end it commits
+            return cursor.rowcount, rows
+
         with self._writing, self._alone or _NOTHING:
             if not self._open:
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                found = self._patiently(lambda: connection.execute(sql, parameters).rowcount)
+                return self._patiently(run)
             except sqlite3.IntegrityError:
-                return False
+                return 0, []
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
-        return found == count
 
     def migrate(self) -> None:
         """Create or upgrade the tables, under the write lock."""
@@ -189,7 +212,7 @@ class SQLite(Database):
         self.transact(upgrade)
 
     def generation(self, session: Session) -> int:
-        return int(session.select("PRAGMA data_version")[0][0])
+        return int(session.select("SELECT generation FROM lc_memory_schema")[0][0])
 
     def condition(self, node: Node | None) -> Sql | None:
         return within_limits(sqlite_condition(node))
