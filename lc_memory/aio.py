@@ -57,6 +57,7 @@ class AsyncStore:
 
     def _bind(self, store: Store, pool: ThreadPoolExecutor) -> None:
         self.store = store
+        self._grouped = store.capabilities.grouped
         self._pool = pool
         self._groups: dict[asyncio.AbstractEventLoop, _Group] = {}
 
@@ -67,7 +68,7 @@ class AsyncStore:
         return await asyncio.wrap_future(self._submit(self.store.find, query))
 
     async def write(self, ops: Sequence[Op]) -> list[Record | None]:
-        if not self.store.capabilities.grouped:
+        if not self._grouped:
             return await self.run(lambda: _told(self.store.write(ops)))
         loop = asyncio.get_running_loop()
         group = self._groups.get(loop)
