@@ -147,6 +147,15 @@ class Handle(Layer):
             raise AccessDenied(f"{place!r}: these are the library's own records")
         return spare_system(self.inner, ops) if () in firsts else ops
 
+    def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
+        try:
+            firsts = [op.namespace[:1] for ops in batches for op in ops]
+        except (AttributeError, TypeError):  # no operation: its batch fails alone
+            firsts = [()]
+        if SYSTEM in firsts or () in firsts:
+            return super().write_many(batches)
+        return self.inner.write_many(batches)  # there is nothing to refuse or to change
+
     def find(self, query: Query) -> Page:
         return self.inner.find(query if query.prefix else without_system(self.inner, query))
 
