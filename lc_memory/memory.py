@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,45 +12,30 @@ import sqlalchemy as sa
 from lc_memory.aio import AsyncStore
 from lc_memory.documents import Documents, Filter, document_key, user_scope
 from lc_memory.errors import AccessDenied
+from lc_memory.interfaces import Interfaces
 from lc_memory.layers.stack import Stack
 from lc_memory.recalling import Recalling
 from lc_memory.records import Namespace, Order, Record, Value
-from lc_memory.registry import check_url, open_store, url_of
+from lc_memory.registry import open_store, url_of
+from lc_memory.safekeeping import Safekeeping
 from lc_memory.store import Index, Store
 from lc_memory.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.serde.base import SerializerProtocol
-    from langgraph.store.base import IndexConfig, TTLConfig
     from pydantic import BaseModel
 
-    from agents import SessionSettings
     from lc_memory.access import Access, Grant
     from lc_memory.audit import Audit
-    from lc_memory.jobs.backup import Backup
     from lc_memory.jobs.backups import Backups
-    from lc_memory.jobs.migrate import Migration
-    from lc_memory.jobs.move import Move
-    from lc_memory.jobs.retention import Keep
-    from lc_memory.jobs.schedule import Schedule
     from lc_memory.keys import Source
-    from lc_memory.langchain.cache import LLMCache
-    from lc_memory.langchain.chat_history import ChatHistory
-    from lc_memory.langchain.checkpointer import Checkpointer
-    from lc_memory.langchain.key_value import KeyValueStore
-    from lc_memory.langchain.store import LangGraphStore
     from lc_memory.layers.encrypted import Encryption
-    from lc_memory.openai_agents import AgentSession
     from lc_memory.relations import OnDelete
     from lc_memory.search.recall import Recall
-    from lc_memory.sessions import Session
 
 T = TypeVar("T")
 
-_MAKING = threading.Lock()
 
-
-class Memory(Recalling, Upkeep):
+class Memory(Interfaces, Recalling, Upkeep, Safekeeping):
     """Persistent memory for an agent.
 
     >>> memory = Memory("sqlite:///agent_memory.db")
@@ -301,193 +283,6 @@ class Memory(Recalling, Upkeep):
         key = None if id is None else document_key(id)
         return self.access.unshare(with_user, self.collection(name), key)
 
-    # -- backup ----------------------------------------------------------------------------
-
-    @property
-    def backups(self) -> Backups:
-        """The backups of this memory: made, listed, verified, tried out, on a schedule."""
-        with _MAKING:
-            if self._backups is None:
-                from lc_memory.jobs.backups import Backups
-                from lc_memory.jobs.rights import Rights
-
-                self._backups = Backups(
-                    self._layers.store, self.scope, Rights(self._layers, self.principal)
-                )
-            return self._backups
-
-    def backup_data(
-        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
-    ) -> Backup:
-        """Write everything, as of one moment, to one checksummed file (mode 0600).
-
-        ``backup.json`` is a JSON document for a person to read, ``backup.jsonl`` lines; ``.gz``
-        or ``.zst`` at the end compresses. A URL such as ``s3://bucket/backup.jsonl.gz`` goes
-        through fsspec. ``key`` (32 bytes, or a passphrase) seals the file. What is encrypted in
-        the store stays so. See docs/backups.md.
-        """
-        return self.backups.write(path, key)
-
-    def restore_data(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        mode: str = "replace",
-        collections: Iterable[str] | None = None,
-        user: str | None = None,
-        key: bytes | str | None = None,
-    ) -> int:
-        """Replace everything by what a backup holds, or change nothing and raise BackupError.
-
-        The whole file is verified first, and a kill at any moment leaves the old state or the new
-        one. ``collections`` and ``user`` restore that part only; ``mode="merge"`` deletes
-        nothing. Returns how many records were restored.
-        """
-        return self.backups.restore(path, mode, collections, user, key)
-
-    def schedule_backups(
-        self,
-        every: str | float | None = None,
-        *,
-        cron: str | None = None,
-        to: str | os.PathLike[str] | None = None,
-        keep: Keep | int | Mapping[str, int] | None = None,
-        **options: Any,
-    ) -> Schedule:
-        """Make backups from now on, as long as this memory is open: ``every="6h"`` (minutes, if
-        it is a number) or ``cron="0 3 * * *"`` (UTC), into a folder or an fsspec URL.
-
-        The schedule is kept in the store: without arguments the stored one is taken up again.
-        Processes that share the store make one backup. Each is tried out by restoring it into a
-        scratch store; ``keep`` says which stay. See
-        :meth:`lc_memory.jobs.backups.Backups.schedule` for the options.
-        """
-        return self.backups.schedule(every, cron=cron, to=to, keep=keep, **options)
-
-    def copy_to(
-        self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
-    ) -> Migration:
-        """Copy everything to another memory (or the store of a URL), of whatever kind.
-
-        Versions, times and expiries are kept, every record is compared afterwards, and a copy
-        that was interrupted goes on where it was. ``dry_run`` only counts, and does not open (or
-        make) what a URL names; ``merge`` allows a target that holds records already. Raises
-        MigrationError (see :func:`lc_memory.jobs.migrate.migrate`).
-        """
-        from lc_memory.jobs.migrate import counted, migrate
-        from lc_memory.jobs.progress import shown
-
-        if dry_run and isinstance(other, str):  # opening it would make it
-            check_url(other)
-            with shown("Counting") as progress:
-                return counted(self.backend, self.scope, progress)
-        target = Memory(other) if isinstance(other, str) else other
-        try:
-            for right in () if dry_run else ("write", "delete"):
-                target._layers.require(target.principal, right, self.scope)
-            with shown("Copying") as progress:
-                done = migrate(
-                    self.backend,
-                    target._layers.inner(target.principal),
-                    prefix=self.scope,
-                    dry_run=dry_run,
-                    merge=merge,
-                    name="/".join(self.scope),
-                    progress=progress,
-                )
-            if not dry_run:
-                target._layers.adopt(self._layers, target.principal)
-            return done
-        finally:
-            if target is not other:
-                target.close()
-
-    def migrate_to(self, other: Memory | str) -> Move:
-        """A move of everything to another memory (or the store of a URL) while others go on
-        writing here: ``run()`` it, stop the writers, ``finish()``, and ``confirm()`` or
-        ``rollback()``. See :mod:`lc_memory.jobs.move`.
-
-        Records that are encrypted move as they are, with their keys. With access control on, in
-        either memory, it takes an administrator there: raises AccessDenied.
-        """
-        from lc_memory.jobs.move import Move
-        from lc_memory.jobs.rights import Rights, check_move
-
-        source = Rights(self._layers, self.principal)
-        is_url = isinstance(other, str)
-        target = Rights() if isinstance(other, str) else Rights(other._layers, other.principal)
-        check_move(source, target)
-        store = open_store(other) if isinstance(other, str) else other._layers.store
-        return Move(
-            self._layers.store, store, self.scope, owns_target=is_url, rights=(source, target)
-        )
-
-    # -- the frameworks' own interfaces ----------------------------------------------------
-
-    def chat_history(self, session_id: str, *, limit: int | None = None) -> ChatHistory:
-        """LangChain's ``BaseChatMessageHistory`` of one session.
-
-        ``limit``: ``messages`` gives the latest so many only; nothing is deleted.
-        """
-        from lc_memory.langchain.chat_history import ChatHistory
-
-        return ChatHistory(self.backend, self.bridge, session_id, self.scope, limit)
-
-    def sessions(self) -> list[Session]:
-        """The conversations that have messages, the latest first."""
-        from lc_memory.sessions import sessions
-
-        return sessions(self.backend, self.scope)
-
-    def store(
-        self, *, ttl: TTLConfig | None = None, index: IndexConfig | None = None
-    ) -> LangGraphStore:
-        """LangGraph's ``BaseStore``, sync and async in one object. TTLs are in minutes."""
-        from lc_memory.langchain.store import LangGraphStore
-
-        return LangGraphStore(
-            self.backend,
-            self.bridge,
-            self.scope,
-            ttl=ttl,
-            index=index,
-            may_renew=partial(self._may, "write"),
-        )
-
-    def checkpointer(
-        self, serde: SerializerProtocol | None = None, *, keep: int | None = None
-    ) -> Checkpointer:
-        """LangGraph's ``BaseCheckpointSaver``, sync and async in one object.
-
-        ``keep``: the latest so many checkpoints of a thread stay, others are deleted.
-        """
-        from lc_memory.langchain.checkpointer import Checkpointer
-
-        return Checkpointer(self.backend, self.bridge, self.scope, serde=serde, keep=keep)
-
-    def key_value(self, namespace: Namespace | None = None) -> KeyValueStore:
-        """LangChain's ``BaseStore[str, bytes]``; stores of different namespaces share no key."""
-        from lc_memory.langchain.key_value import KeyValueStore
-
-        return KeyValueStore(self.backend, self.bridge, self.scope, namespace)
-
-    def llm_cache(self, *, ttl: float | None = None) -> LLMCache:
-        """LangChain's ``BaseCache`` of model answers, each good for ``ttl`` minutes (None: for
-        ever)."""
-        from lc_memory.langchain.cache import LLMCache
-
-        return LLMCache(self.backend, self.bridge, self.scope, ttl)
-
-    def session(
-        self,
-        session_id: str,
-        session_settings: SessionSettings | Mapping[str, Any] | None = None,
-    ) -> AgentSession:
-        """The OpenAI Agents SDK's ``Session`` of one conversation."""
-        from lc_memory.openai_agents import AgentSession
-
-        return AgentSession(self.backend, self.bridge, session_id, self.scope, session_settings)
-
     # -- async twins -----------------------------------------------------------------------
 
     async def astore_memory(
@@ -558,34 +353,6 @@ class Memory(Recalling, Upkeep):
     async def aunshare(self, name: str, id: str | int | None = None, *, with_user: str) -> int:
         """:meth:`unshare` for asyncio."""
         return await self.bridge.run(self.unshare, name, id, with_user=with_user)
-
-    async def abackup_data(
-        self, path: str | os.PathLike[str], *, key: bytes | str | None = None
-    ) -> Backup:
-        """:meth:`backup_data` for asyncio."""
-        return await self.bridge.run(self.backup_data, path, key=key)
-
-    async def arestore_data(self, path: str | os.PathLike[str], **options: Any) -> int:
-        """:meth:`restore_data` for asyncio."""
-        return await self.bridge.run(self.restore_data, path, **options)
-
-    async def aschedule_backups(self, every: str | float | None = None, **options: Any) -> Schedule:
-        """:meth:`schedule_backups` for asyncio."""
-        return await self.bridge.run(self.schedule_backups, every, **options)
-
-    async def acopy_to(
-        self, other: Memory | str, *, dry_run: bool = False, merge: bool = False
-    ) -> Migration:
-        """:meth:`copy_to` for asyncio."""
-        return await self.bridge.run(self.copy_to, other, dry_run=dry_run, merge=merge)
-
-    async def amigrate_to(self, other: Memory | str) -> Move:
-        """:meth:`migrate_to` for asyncio: call the move's methods in a thread."""
-        return await self.bridge.run(self.migrate_to, other)
-
-    async def asessions(self) -> list[Session]:
-        """:meth:`sessions` for asyncio."""
-        return await self.bridge.run(self.sessions)
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -107,16 +107,7 @@ class Upkeep:
         return Links(self.backend, self._documents, self._may_read)
 
     def _may_read(self, ids: Sequence[Id]) -> list[Id]:
-        """Which of these records this handle may read."""
-        return self._may("read", ids)
-
-    def _may(self, right: str, ids: Sequence[Id]) -> list[Id]:
-        if not self._layers.guards:
-            return list(ids)
-        if self.principal is None:
-            return []
-        permits = self._layers.policy().permits(self.principal)
-        return [id for id in ids if permits.may(right, *id)]
+        return self._layers.permitted(self.principal, "read", ids)
 
     def relation(self, name: str, *, on_delete: OnDelete = "clear") -> None:
         """Declare a relation, for every program that opens this store from now on.

@@ -13,7 +13,7 @@ from lc_memory.errors import Unsupported, WrongKey
 from lc_memory.jobs.parts import AUDIT
 from lc_memory.layers.base import Handle, Layer
 from lc_memory.layers.settings import change_setting, read_settings
-from lc_memory.records import Namespace
+from lc_memory.records import Id, Namespace
 from lc_memory.relations import LINKS, OnDelete, check_modes
 from lc_memory.store import Index, Store
 from lc_memory.validation import Schemas
@@ -161,6 +161,15 @@ class Stack:
         """Raise AccessDenied unless the principal has the right there, or control is off."""
         if self._policy is not None:
             self._guarded(principal, self.sealed).require(right, namespace, key)
+
+    def permitted(self, principal: str | None, right: str, ids: Sequence[Id]) -> list[Id]:
+        """Those of the records that the principal has the right to; all, if control is off."""
+        if not self.guards:
+            return list(ids)
+        if principal is None:
+            return []
+        permits = self.policy().permits(principal)
+        return [id for id in ids if permits.may(right, *id)]
 
     def tell(
         self,
