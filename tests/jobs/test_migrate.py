@@ -13,7 +13,7 @@ from lc_memory import Memory, MigrationError, Op, Query, Record, Restore, Unknow
 from lc_memory.jobs.migrate import MARKER, PAGE, migrate
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.testing import FakeClock
-from lc_memory.testing.contract import NAMES, VALUES
+from lc_memory.testing.writing import NAMES, VALUES
 
 
 def fill(memory: Memory, many: int = 30) -> None:

@@ -26,8 +26,8 @@ from lc_memory.stores import archive
 from lc_memory.stores.disk import Disk
 from lc_memory.stores.files import FileStore
 from lc_memory.testing import FakeClock, PropertyContract, StoreContract
-from lc_memory.testing.contract import NAMES, VALUES
 from lc_memory.testing.properties import DOCUMENTS
+from lc_memory.testing.writing import NAMES, VALUES
 
 FORMATS = ["json", "yaml", "csv", "pickle"]
 

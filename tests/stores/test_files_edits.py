@@ -10,7 +10,7 @@ import pytest
 from lc_memory.errors import CorruptStore
 from lc_memory.records import Put
 from lc_memory.testing import FakeClock
-from lc_memory.testing.contract import NAMES
+from lc_memory.testing.writing import NAMES
 from tests.stores.test_files import FORMATS, open_file
 
 

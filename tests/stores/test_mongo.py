@@ -25,7 +25,7 @@ from lc_memory.stores.mongo import MongoStore
 from lc_memory.stores.mongo_client import VERSION
 from lc_memory.stores.mongo_filters import condition, joined
 from lc_memory.testing import FakeClock, PropertyContract, StoreContract
-from lc_memory.testing.contract import VALUES
+from lc_memory.testing.writing import VALUES
 from lc_memory.values import MAX_DEPTH, decode, micros
 from tests.databases import Databases
 from tests.servers import MongoDB
