@@ -52,7 +52,16 @@ from lc_memory.stores.mongo_documents import (
     record_of,
     row_of,
 )
-from lc_memory.stores.mongo_filters import after, alive, allowed, condition, joined, sorting, under
+from lc_memory.stores.mongo_filters import (
+    after,
+    alive,
+    allowed,
+    condition,
+    joined,
+    just,
+    sorting,
+    under,
+)
 from lc_memory.stores.mongo_logs import Logs, next_place
 from lc_memory.stores.mongo_single import Singles
 from lc_memory.stores.names import read_namespace, write_namespace
@@ -294,9 +303,9 @@ class MongoStore(Store):
                 return True
             seen = {
                 "_id": name_of(held[:2]),
-                "version": held.version,
-                "created_at": held.created,
-                "updated_at": held.updated,
+                "version": just(held.version),
+                "created_at": just(held.created),
+                "updated_at": just(held.updated),
             }
             if row is None:
                 return self._records.delete_one(seen).deleted_count == 1

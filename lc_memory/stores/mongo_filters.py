@@ -53,6 +53,14 @@ def allowed(limits: Limits) -> Document:
     return {"$or": parts} if parts else _NOTHING
 
 
+def just(value: int | str | None) -> Document:
+    """That a field is this scalar, or is not there: to be asked beside an ``_id``.
+
+    Not in the words of an equality, for each of which SecantusDB looks for an index.
+    """
+    return {"$exists": False} if value is None else {"$all": [value]}
+
+
 def alive(now: int) -> Document:
     """That a record has not expired at that time."""
     return {"expires_at": {"$not": {"$lte": now}}}

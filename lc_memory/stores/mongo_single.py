@@ -17,7 +17,7 @@ from lc_memory.rows import Row, Step, settle
 from lc_memory.store import Clock
 from lc_memory.stores.mongo_client import is_collision
 from lc_memory.stores.mongo_documents import Document, document_of, name_of
-from lc_memory.stores.mongo_filters import alive
+from lc_memory.stores.mongo_filters import alive, just
 
 _MOST: Final = 10_000  # records that are remembered
 
@@ -67,10 +67,10 @@ class Singles:
                 return True
             same = {
                 "_id": name_of(row[:2]),
-                "version": held.version,
-                "created_at": held.created,
-                "updated_at": held.updated,
-                "owner": held.owner,
+                "version": just(held.version),
+                "created_at": just(held.created),
+                "updated_at": just(held.updated),
+                "owner": just(held.owner),
                 **alive(self._clock.now()),
             }
             return self._records.replace_one(same, document_of(row)).matched_count == 1
