@@ -62,7 +62,7 @@ from lc_memory.stores.mongo_filters import (
     sorting,
     under,
 )
-from lc_memory.stores.mongo_logs import Logs, next_place
+from lc_memory.stores.mongo_logs import Logs
 from lc_memory.stores.mongo_single import Singles
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
@@ -98,7 +98,7 @@ class MongoStore(Store):
         self._records = self._server.records
         self._clock = Clock(clock)
         self._singles = Singles(self._records, self._clock)
-        self._logs = Logs(self._records, self._clock)
+        self._logs = Logs(self._records, self._clock, self._server.sharded)
         self.capabilities = replace(self.capabilities, atomic=self._server.transactional)
         try:
             with self._server.errors():
@@ -238,6 +238,7 @@ class MongoStore(Store):
         with self._server.errors():
             if not steps:
                 return []
+            self._index(steps)
             if len(steps) == 1 and isinstance(steps[0].op, Append):
                 return [self._logs.append(steps[0])]
             self._logs.forget(steps)
@@ -247,12 +248,22 @@ class MongoStore(Store):
                 self._records.delete_many(joined(under(steps[0].namespace)))
                 return [None]
             if self.capabilities.atomic:
-                return self._server.transact(lambda session: self._batch(steps, session))
+                results = self._server.transact(lambda session: self._batch(steps, session))
+                if all(isinstance(step.op, Append) for step in steps):
+                    self._logs.remember(record for record in results if record is not None)
+                return results
         raise Unsupported(
             "this MongoDB server stands alone and has no transactions, so that a batch over "
             "several records could end half done; start it with --replSet rs0 and run "
             "rs.initiate() once (one server is enough), or write one record at a time"
         )
+
+    def _index(self, steps: Sequence[Step]) -> None:
+        """Have what these steps seek by, or a sweep seeks them by."""
+        if any(isinstance(step.op, Append) for step in steps):
+            self._server.have("by_key")
+        if any(map(_expires, steps)):
+            self._server.have("expiring")
 
     def _is_cleared_alone(self, prefix: Namespace) -> bool:
         """Whether a Clear is done without a transaction, for want of one or for its size."""
@@ -265,7 +276,7 @@ class MongoStore(Store):
 
     def _batch(self, steps: Sequence[Step], session: Session) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
-        batch = _Batch(self._records, session)
+        batch = _Batch(self._records, self._logs, session)
         results = batch.carry_out(steps, tick, now)
         for step in steps:
             if isinstance(step.op, Put) and step.id in batch.rows:
@@ -348,6 +359,7 @@ class MongoStore(Store):
                 self._batch(prepare(Restore(record) for record in chunk), session)
 
         with self._server.errors():
+            self._server.have("expiring")
             if () in clearing:
                 replace_all(self._server, records())
             elif self.capabilities.atomic:
@@ -388,8 +400,9 @@ class _Snapshot(MongoStore):
 class _Batch:
     """What a transaction has read, and what it is about to write."""
 
-    def __init__(self, records: Collection[Document], session: Session) -> None:
+    def __init__(self, records: Collection[Document], logs: Logs, session: Session) -> None:
         self._records = records
+        self._logs = logs
         self._session = session
         self.rows: dict[Id, Row] = {}
         self._stored: set[Id] = set()  # what the collection holds now
@@ -430,7 +443,7 @@ class _Batch:
     def _next_key(self, namespace: Namespace) -> str:
         if namespace not in self._last:
             self._flush()
-            key = next_place(self._records, namespace, self._session)
+            key = self._logs.place(namespace, self._session)
         else:
             key = next_key(self._last[namespace])
         self._last[namespace] = key
@@ -467,6 +480,14 @@ def _is_one_record(steps: Sequence[Step]) -> bool:
     first = steps[0]
     return len(steps) == 1 or all(
         None is not step.key == first.key and step.namespace == first.namespace for step in steps
+    )
+
+
+def _expires(step: Step) -> bool:
+    """Whether what is stored after the step may expire."""
+    op = step.op
+    return step.expires is not None or (
+        isinstance(op, Restore) and op.record.expires_at is not None
     )
 
 

@@ -53,10 +53,13 @@ _NO_NAME: Final = re.compile(r'[/\\. "$*<>:|?\x00]')
 #: How long a transaction is tried again while other writers are in the way, in seconds.
 PATIENCE: Final = 60.0
 
-_INDEXES: Final = (
-    ([("namespace", 1), ("updated_at", 1), ("_id", 1)], {"name": "by_time"}),
-    ([("expires_at", 1)], {"name": "expiring", "sparse": True}),
-)
+#: Each is made when it is first of use: when a store is first opened, a log appended to, or
+#: something given a time to expire.
+_INDEXES: Final[dict[str, dict[str, Any]]] = {
+    "by_time": {"keys": [("namespace", 1), ("updated_at", 1), ("_id", 1)]},
+    "by_key": {"keys": [("namespace", 1), ("key", 1)]},
+    "expiring": {"keys": [("expires_at", 1)], "sparse": True},
+}
 
 # The server's numbers for: not allowed, wrong user or password, write conflict, disk full.
 _UNAUTHORIZED, _UNAUTHENTICATED, _WRITE_CONFLICT, _DISK_FULL = 13, 18, 112, 14031
@@ -76,6 +79,7 @@ class MongoConnection:
         self._timeout = timeout
         self._hosts = _hosts(url)
         self._open = True
+        self._there: set[str] = set()  # the names of indexes
         name = url.database or DATABASE
         if _NO_NAME.search(name):
             raise UnknownStorage(f"MongoDB: {name!r} cannot be the name of a database")
@@ -94,11 +98,14 @@ class MongoConnection:
             "lc_memory_records", CODEC, read_preference=ReadPreference.PRIMARY
         )
         try:
-            #: Whether there are transactions: on replica sets and sharded clusters.
-            self.transactional = self._is_transactional()
+            with self.errors():
+                hello = self._client.admin.command("hello")
         except BaseException:
             self.close()
             raise
+        self.sharded = hello.get("msg") == "isdbgrid"
+        #: Whether there are transactions.
+        self.transactional = self.sharded or "setName" in hello
 
     def close(self) -> None:
         self._open = False
@@ -147,8 +154,7 @@ class MongoConnection:
         schema = self.database["lc_memory_schema"]
         found = schema.find_one({"_id": "records"})
         if found is None:
-            for keys, options in _INDEXES:
-                self.records.create_index(keys, **options)
+            self.have("by_time")
             with contextlib.suppress(DuplicateKeyError):  # another opener was first
                 schema.insert_one({"_id": "records", "version": VERSION, "library": __version__})
             found = schema.find_one({"_id": "records"})
@@ -166,17 +172,28 @@ class MongoConnection:
             if field is None:
                 raise Unsupported(f"MongoDB cannot index the field {'.'.join(index.path)!r}")
             fields[field] = None
-        there = self.records.index_information()
+        self._there = set(self.records.index_information())
         for field in fields:
-            if f"by_{field}" not in there:
-                self.records.create_index([("namespace", 1), (field, 1)], name=f"by_{field}")
-        told = (name.removeprefix("by_") for name in there)
-        return frozenset(fields).union(name for name in told if name.startswith("value."))
+            self._have(f"by_{field}", keys=[("namespace", 1), (field, 1)])
+        told = (name.removeprefix("by_") for name in self._there)
+        return frozenset(name for name in told if name.startswith("value."))
 
-    def _is_transactional(self) -> bool:
-        with self.errors():
-            hello = self._client.admin.command("hello")
-        return "setName" in hello or hello.get("msg") == "isdbgrid"
+    def have(self, name: str) -> None:
+        """Make this index of the records, where it was of no use before.
+
+        All is right without it, and slower: so for a user who is not allowed to make one.
+        """
+        try:
+            self._have(name, **_INDEXES[name])
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            self._there.add(name)  # not to be tried again
+
+    def _have(self, name: str, **index: Any) -> None:
+        if name not in self._there:
+            self.records.create_index(**index, name=name)
+            self._there.add(name)
 
     def _explained(self, error: PyMongoError) -> LCMemoryError:
         where = f"MongoDB at {self._hosts}"

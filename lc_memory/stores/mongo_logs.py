@@ -1,13 +1,13 @@
 """Appends to logs on MongoDB: those of several threads to one log go together.
 
 Who appends to a log alone need not ask for its end: one message inserts the next record if there is
-none after that. Where others have deleted the end of a log meanwhile, it goes on after the place
-where that was.
+none after that; and who has appended before asks only for what came since. Where others have
+deleted the end of a log meanwhile, it goes on after the place where that was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -16,12 +16,12 @@ from pymongo.errors import BulkWriteError, OperationFailure, WriteError
 
 from lc_memory.commit import GroupCommit
 from lc_memory.errors import StoreUnavailable
-from lc_memory.records import Clear, Namespace, Record
+from lc_memory.records import Append, Clear, Namespace, Record
 from lc_memory.rows import Row, Step, next_key, settle
 from lc_memory.store import RETRIES, Clock
 from lc_memory.stores.mongo_client import COLLISIONS, Session, is_collision, pause
-from lc_memory.stores.mongo_documents import Document, document_of, name_of, names_in
-from lc_memory.stores.mongo_filters import joined, under
+from lc_memory.stores.mongo_documents import Document, document_of, names_in
+from lc_memory.stores.names import write_namespace
 
 _GROUPS: Final = 64  # logs that are written at the same time
 _MOST: Final = 10_000  # logs whose ends are remembered
@@ -37,8 +37,9 @@ class _End(NamedTuple):
 class Logs:
     """Appends single records, each of which is kept or not by itself."""
 
-    def __init__(self, records: Collection[Document], clock: Clock) -> None:
+    def __init__(self, records: Collection[Document], clock: Clock, sharded: bool) -> None:
         self._records = records
+        self._sharded = sharded
         self._clock = clock
         self._groups = [GroupCommit[Step, Record](self._together) for _ in range(_GROUPS)]
         self._ends: dict[Namespace, _End] = {}
@@ -52,12 +53,23 @@ class Logs:
         return result
 
     def forget(self, steps: Sequence[Step]) -> None:
-        """These steps are carried out elsewhere, and may be about logs."""
+        """These steps are carried out elsewhere, and may delete the ends of logs."""
         for step in steps:
             if isinstance(step.op, Clear):
                 self._ends.clear()
-            else:
+            elif not isinstance(step.op, Append):
                 self._ends.pop(step.namespace, None)
+
+    def place(self, namespace: Namespace, session: Session) -> str:
+        """The key from which on a batch appends to this log."""
+        end = self._ends.get(namespace)
+        return self._next_place(namespace, end and end.key, session)
+
+    def remember(self, records: Iterable[Record]) -> None:
+        """A batch has appended these, and done nothing else."""
+        for namespace, key in {record.namespace: record.key for record in records}.items():
+            end = self._ends.get(namespace)
+            self._remember(namespace, key, _CALM if end is None else end.calm)
 
     def _together(self, steps: Sequence[Step]) -> list[Record | Exception]:
         logs: dict[Namespace, list[Step]] = {}
@@ -73,13 +85,14 @@ class Logs:
         key = None
         together = len(steps)
         end = self._ends.pop(steps[0].namespace, None)
+        seen = end and end.key
         try:
             if together == 1 and end is not None and end.calm >= _CALM and not self._refused:
                 record = self._after(end, steps[0])
                 if record is not None:
                     return [record]
             for attempt in range(RETRIES):
-                key = key or next_place(self._records, steps[0].namespace)
+                key = key or self._next_place(steps[0].namespace, seen)
                 rows, records = self._settled(steps[len(done) :][:together], key)
                 kept, error = self._inserted(rows)
                 done += records[:kept]
@@ -88,7 +101,7 @@ class Logs:
                         calm = 0
                     else:
                         calm = _CALM if end is None else end.calm + 1
-                    self._remember(rows[-1], calm)
+                    self._remember(rows[-1].namespace, rows[-1].key, calm)
                 if error is not None and together == 1:
                     done.append(error)
                 if len(done) == len(steps):
@@ -96,7 +109,8 @@ class Logs:
                 if error is not None:  # one by one, then, so that it is that of one alone
                     together, key = 1, rows[kept].key
                     continue
-                key = next_key(rows[-1].key if kept == len(rows) else rows[kept].key)
+                seen = rows[-1].key if kept == len(rows) else rows[kept].key
+                key = next_key(seen)
                 if attempt % _GUESSES == _GUESSES - 1:
                     key = None
                     pause(attempt // _GUESSES)
@@ -110,13 +124,9 @@ class Logs:
         An upsert that finds a record changes nothing of it, as ``$setOnInsert`` is all it says.
         """
         (row,), (record,) = self._settled([step], next_key(end.key))
-        document = document_of(row)
-        further = {
-            "namespace": document["namespace"],  # not every server seeks a range of _id
-            "_id": {"$gt": name_of((row.namespace, end.key)), "$lt": names_in(row.namespace)[1]},
-        }
+        later, inserted = self._later(row.namespace, end.key), {"$setOnInsert": document_of(row)}
         try:
-            told = self._records.update_one(further, {"$setOnInsert": document}, upsert=True)
+            told = self._records.update_one(later, inserted, upsert=True)
         except OperationFailure as error:
             if not is_collision(error):
                 if not isinstance(error, WriteError):  # it is written, and perhaps not for good
@@ -125,13 +135,13 @@ class Logs:
             return None
         if told.upserted_id is None:
             return None
-        self._remember(row, end.calm)
+        self._remember(row.namespace, row.key, end.calm)
         return record
 
-    def _remember(self, row: Row, calm: int) -> None:
+    def _remember(self, namespace: Namespace, key: str, calm: int) -> None:
         if len(self._ends) >= _MOST:
             self._ends.clear()
-        self._ends[row.namespace] = _End(row.key, calm)
+        self._ends[namespace] = _End(key, calm)
 
     def _settled(self, steps: Sequence[Step], key: str) -> tuple[list[Row], list[Record]]:
         """What the steps leave at the places from this key on."""
@@ -163,15 +173,23 @@ class Logs:
             return 0, None if is_collision(error) else error
         return len(rows), None
 
+    def _next_place(
+        self, namespace: Namespace, seen: str | None, session: Session | None = None
+    ) -> str:
+        """The key after the last one in the log, and after one that was seen there before."""
+        last = self._records.find_one(
+            self._later(namespace, seen), {"key": 1}, sort=[("key", -1)], session=session
+        )
+        return next_key(seen if last is None else last["key"])
 
-def next_place(
-    records: Collection[Document], namespace: Namespace, session: Session | None = None
-) -> str:
-    """The key after the last one in the namespace."""
-    last = records.find_one(
-        joined(under(namespace, exact=True)),
-        {"key": 1},
-        sort=[("_id", -1)],
-        session=session,
-    )
-    return next_key(None if last is None else last["key"])
+    def _later(self, namespace: Namespace, seen: str | None) -> Document:
+        """That a record comes after that one in the log: just what the index ``by_key`` holds.
+        Not every server of the protocol seeks a range of ``_id``, or stops at the first it finds.
+        """
+        asked: Document = {"namespace": write_namespace(namespace)}
+        if seen is not None:
+            asked["key"] = {"$gt": seen}
+        if self._sharded:  # by _id, which tells the shard
+            first, end = names_in(namespace)
+            asked["_id"] = {"$gte": first, "$lt": end}
+        return asked

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from lc_memory import Query, StoreUnavailable
+from lc_memory import Index, Query, StoreUnavailable
 from lc_memory.errors import StoreReadOnly, UnknownStorage, Unsupported
 from lc_memory.log import Log
 from lc_memory.records import Append, Clear, Delete, Put
@@ -95,6 +95,11 @@ def test_a_wrong_password_is_an_error_that_does_not_tell_it() -> None:
         with MongoClient[dict[str, Any]](url) as client:
             client[name].command("createUser", "ada", pwd="right-word", roles=["readWrite"])
             client[name].command("createUser", "bob", pwd="right-word", roles=["read"])
+            rights = ["find", "insert", "update", "remove", "listIndexes"]
+            place = {"db": name, "collection": ""}
+            may = [{"resource": place, "actions": rights}]
+            client[name].command("createRole", "worker", privileges=may, roles=[])
+            client[name].command("createUser", "eve", pwd="right-word", roles=["worker"])
         server.stop()
         server.options["auth"] = True
         server.ping = lambda: None  # type: ignore[method-assign]
@@ -109,6 +114,14 @@ def test_a_wrong_password_is_an_error_that_does_not_tell_it() -> None:
             assert store.count() == 1
             with pytest.raises(StoreReadOnly):
                 store.put(("n",), "k", {})
+        with as_user("eve:right-word") as store:  # may not make indexes
+            for n in range(3):
+                Log(store, ("log",)).append([{"n": n}, {}])
+            store.put(("n",), "k", {}, expires_at=store.now())
+            assert store.count(Query(("log",))) == 6
+            assert set(store._records.index_information()) == {"_id_", "by_time"}
+            with pytest.raises(StoreReadOnly):
+                store.declare([Index(("n",), ("a",))])
         wrong = "ada:wrong-word"
         with pytest.raises(StoreUnavailable, match="refused") as error:
             as_user(wrong)
