@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from pymongo import DeleteOne, InsertOne, ReplaceOne
-from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from lc_memory import values
@@ -26,8 +24,6 @@ from lc_memory.paging import Position, cut, page_of, position, read_cursor
 from lc_memory.records import (
     Append,
     Clear,
-    Delete,
-    Expect,
     Id,
     Namespace,
     Op,
@@ -37,11 +33,11 @@ from lc_memory.records import (
     Record,
     Restore,
     State,
-    Touch,
     check_id,
 )
-from lc_memory.rows import Row, Step, next_key, prepare, settle
+from lc_memory.rows import Row, Step, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
+from lc_memory.stores.mongo_batch import Batch, documents_of, load, need_values
 from lc_memory.stores.mongo_bulk import InSession, in_chunks, reading, replace_all
 from lc_memory.stores.mongo_client import MongoConnection, Session, is_collision, pause
 from lc_memory.stores.mongo_documents import (
@@ -67,10 +63,8 @@ from lc_memory.stores.mongo_single import Singles
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.urls import parse_url
 
-_CHUNK: Final = 200  # ids a query
 _MOST: Final = 5000  # records a query, where Python filters
 _MOST_IN_TRANSACTION: Final = 100_000  # records a Clear deletes: the server gives it a minute
-_WITHOUT_VALUE: Final = {"value": 0, "text": 0}
 
 
 class MongoStore(Store):
@@ -115,7 +109,7 @@ class MongoStore(Store):
         now = self.now()
         with self._server.errors():
             different = list(dict.fromkeys(ids))
-            documents = _documents(self._records, different, whole=True)
+            documents = documents_of(self._records, different, whole=True)
             found = {record.id: record for record in map(record_of, documents)}
         records = [found.get(id) for id in ids]
         if len(different) < len(ids):  # each value belongs to the caller, twice if asked twice
@@ -125,7 +119,7 @@ class MongoStore(Store):
     def states(self, ids: Sequence[Id]) -> list[State | None]:
         ids = [check_id(id) for id in ids]
         with self._server.errors():
-            documents = _documents(self._records, list(dict.fromkeys(ids)), whole=False)
+            documents = documents_of(self._records, list(dict.fromkeys(ids)), whole=False)
             rows = {row[:2]: row for row in map(row_of, documents)}
         return [row.state if (row := rows.get(id)) is not None else None for id in ids]
 
@@ -276,7 +270,7 @@ class MongoStore(Store):
 
     def _batch(self, steps: Sequence[Step], session: Session) -> list[Record | None]:
         tick, now = self._clock.ticks(len(steps)), self._clock.now()
-        batch = _Batch(self._records, self._logs, session)
+        batch = Batch(self._records, self._logs, session)
         results = batch.carry_out(steps, tick, now)
         for step in steps:
             if isinstance(step.op, Put) and step.id in batch.rows:
@@ -290,7 +284,7 @@ class MongoStore(Store):
             if record is not None:
                 return [record]
         for attempt in range(RETRIES):
-            held = _load(self._records, [steps[0].id], _need_values(steps)).get(steps[0].id)
+            held = load(self._records, [steps[0].id], need_values(steps)).get(steps[0].id)
             if isinstance(steps[0].op, Put):
                 self._singles.expects_new = held is None
             tick, now = self._clock.ticks(len(steps)), self._clock.now()
@@ -397,82 +391,6 @@ class _Snapshot(MongoStore):
         """Who took the snapshot ends it."""
 
 
-class _Batch:
-    """What a transaction has read, and what it is about to write."""
-
-    def __init__(self, records: Collection[Document], logs: Logs, session: Session) -> None:
-        self._records = records
-        self._logs = logs
-        self._session = session
-        self.rows: dict[Id, Row] = {}
-        self._stored: set[Id] = set()  # what the collection holds now
-        self._changed: dict[Id, Row | None] = {}
-        self._last: dict[Namespace, str] = {}
-
-    def carry_out(self, steps: Sequence[Step], tick: int, now: int) -> list[Record | None]:
-        """Carry out the steps in order, and write what becomes of the rows."""
-        ids = sorted({step.id for step in steps if step.key is not None})
-        self.rows = _load(self._records, ids, _need_values(steps), self._session)
-        self._stored = set(self.rows)
-        results = [self._step(step, tick + i, now) for i, step in enumerate(steps)]
-        self._flush()
-        return results
-
-    def _step(self, step: Step, tick: int, now: int) -> Record | None:
-        if isinstance(step.op, Clear):
-            self._clear(step.namespace)
-            return None
-        if step.key is None:
-            step = replace(step, key=self._next_key(step.namespace))
-        else:
-            self._last.pop(step.namespace, None)
-        held = self.rows.get(step.id)
-        row, result = settle(step, held, tick, now)
-        if isinstance(step.op, Expect) and step.id in self._stored:
-            # A transaction is told of what others write only where it writes itself.
-            locked = {"_id": name_of(step.id)}, {"$inc": {"locks": 1}}
-            self._records.update_one(*locked, session=self._session)
-        if row is None:
-            self.rows.pop(step.id, None)
-        else:
-            self.rows[step.id] = row
-        if row is not held:
-            self._changed[step.id] = row
-        return result
-
-    def _next_key(self, namespace: Namespace) -> str:
-        if namespace not in self._last:
-            self._flush()
-            key = self._logs.place(namespace, self._session)
-        else:
-            key = next_key(self._last[namespace])
-        self._last[namespace] = key
-        return key
-
-    def _clear(self, prefix: Namespace) -> None:
-        self._flush()
-        self._records.delete_many(joined(under(prefix)), session=self._session)
-        for id in [id for id in self.rows if id[0][: len(prefix)] == prefix]:
-            del self.rows[id]
-            self._stored.discard(id)
-        self._last.clear()
-
-    def _flush(self) -> None:
-        writes: list[Any] = []
-        for id, row in self._changed.items():
-            if row is None:
-                writes += [DeleteOne({"_id": name_of(id)})] if id in self._stored else []
-                self._stored.discard(id)
-            elif id in self._stored:
-                writes.append(ReplaceOne({"_id": name_of(id)}, document_of(row)))
-            else:
-                writes.append(InsertOne(document_of(row)))
-                self._stored.add(id)
-        if writes:
-            self._records.bulk_write(writes, ordered=False, session=self._session)
-        self._changed.clear()
-
-
 def _is_one_record(steps: Sequence[Step]) -> bool:
     """Whether all steps concern one and the same record."""
     if any(isinstance(step.op, Clear) for step in steps):
@@ -489,38 +407,3 @@ def _expires(step: Step) -> bool:
     return step.expires is not None or (
         isinstance(op, Restore) and op.record.expires_at is not None
     )
-
-
-def _need_values(steps: Sequence[Step]) -> bool:
-    """Only what gives a stored record back needs its value."""
-    return any(isinstance(step.op, Delete | Touch) for step in steps)
-
-
-def _load(
-    records: Collection[Document],
-    ids: Sequence[Id],
-    whole: bool,
-    session: Session | None = None,
-) -> dict[Id, Row]:
-    """The rows of those ids that are there."""
-    rows = map(row_of, _documents(records, ids, whole, session))
-    return {(row.namespace, row.key): row for row in rows}
-
-
-def _documents(
-    records: Collection[Document],
-    ids: Sequence[Id],
-    whole: bool,
-    session: Session | None = None,
-) -> Iterator[Document]:
-    """The documents of those ids that are there, in one query for each few hundred."""
-    projection = None if whole else _WITHOUT_VALUE
-    names = [name_of(id) for id in ids]
-    if len(names) == 1:
-        document = records.find_one({"_id": names[0]}, projection, session=session)
-        if document is not None:
-            yield document
-        return
-    for start in range(0, len(names), _CHUNK):
-        asked = {"_id": {"$in": names[start : start + _CHUNK]}}
-        yield from records.find(asked, projection, session=session)

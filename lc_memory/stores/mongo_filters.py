@@ -56,7 +56,7 @@ def allowed(limits: Limits) -> Document:
 def just(value: int | str | None) -> Document:
     """That a field is this scalar, or is not there: to be asked beside an ``_id``.
 
-    Not in the words of an equality, for each of which SecantusDB looks for an index.
+    Not in the words of an equality: a server of the protocol may look for an index for each.
     """
     return {"$exists": False} if value is None else {"$all": [value]}
 

@@ -396,7 +396,7 @@ class TestMongo(StoreContract, PropertyContract, SinglePuts):
             store.put(("n",), "k", {})
             seen = other.put(("n",), "other", {})
             with monkeypatch.context() as without:
-                without.setattr("lc_memory.stores.mongo._load", refuse)
+                without.setattr("lc_memory.stores.mongo.load", refuse)
                 assert store.put(("n",), "k", {"n": 2}).version == 2
                 assert store.put(("n",), "other", {}, replacing=seen).version == 2
                 assert store.put(("n",), "new", {}, replacing=ABSENT).version == 1
