@@ -25,21 +25,34 @@ def outdated(
 
 def with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) -> list[State]:
     """With the ancestors that their DeltaChannels are rebuilt from: back to the nearest that
-    holds a value of each."""
+    holds a value of each.
+
+    Which ones those are the metadata counts; where it does not, a snapshot among the ancestors
+    tells.
+    """
     known = {state.place: state for state in states}
+    snapshots: dict[str, set[str]] = {}
+    for state in states:
+        snapshots.setdefault(state.spot.ns, set()).update(state.snapshots)
     needed: list[State] = []
     for state in kept:
         needed.append(state)
-        counters = state.read_metadata(codec).get("counters_since_delta_snapshot") or {}
-        missing = set(counters) - state.values.keys()
+        counted = set(state.read_metadata(codec).get("counters_since_delta_snapshot") or {})
+        missing = counted - state.values.keys()
+        perhaps = snapshots[state.spot.ns] - counted - state.values.keys()
+        passed: list[State] = []
         seen = {state.id}
-        while missing and state.parent is not None and state.parent not in seen:
+        while (missing or perhaps) and state.parent is not None and state.parent not in seen:
             before = known.get((state.spot.states, state.parent))
             if before is None:
                 break
-            needed.append(before)
+            passed.append(before)
             seen.add(before.id)
+            if missing or perhaps & before.snapshots:
+                needed += passed
+                passed = []
             missing -= before.values.keys()
+            perhaps -= before.values.keys()
             state = before
     return needed
 

@@ -120,6 +120,11 @@ class State(NamedTuple):
     def references(self) -> Iterable[Reference]:
         return (reference for _, reference in self.values.values())
 
+    @property
+    def snapshots(self) -> set[str]:
+        """The channels whose values here are snapshots of DeltaChannels."""
+        return {channel for channel, (_, kept) in self.values.items() if kept[0] == "delta"}
+
     def read_metadata(self, codec: Codec) -> CheckpointMetadata:
         metadata: CheckpointMetadata = codec.load(self.metadata)
         return metadata

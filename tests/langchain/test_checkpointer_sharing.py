@@ -252,3 +252,29 @@ def test_pruning_keeps_what_delta_channels_are_rebuilt_from(saver: Checkpointer)
     assert history["log"]["seed"] == _DeltaSnapshot(["a"])
     assert [value for _, _, value in history["log"]["writes"]] == [["w0"], ["w1"], ["w2"]]
     assert history["none"] == {"writes": []}
+
+
+def test_a_snapshot_tells_of_a_delta_channel_that_nothing_counts(saver: Checkpointer) -> None:
+    thread = Thread(saver)
+    for number in range(6):
+        snapshot = {"log": _DeltaSnapshot([number])} if number in (0, 2) else {}
+        thread.versions["log"] = 10 + number
+        thread.put(**snapshot)
+        saver.put_writes(thread.here, [("log", [f"w{number}"])], "task")
+    before = saver.get_delta_channel_history(config=thread.here, channels=["log"])
+    assert before["log"]["seed"] == _DeltaSnapshot([2])
+    saver.prune(["t"])
+    assert saver.get_delta_channel_history(config=thread.here, channels=["log"]) == before
+    assert len(thread.ids()) == 4
+
+
+def test_a_snapshot_of_another_branch_keeps_nothing(quick: Memory) -> None:
+    saver = quick.checkpointer()
+    thread = Thread(saver)
+    root = thread.put(a=1)
+    thread.put(log=_DeltaSnapshot(["theirs"]))
+    thread.here = root
+    thread.put(a=2)
+    thread.put(a=3)
+    saver.prune(["t"])
+    assert len(thread.ids()) == 1
