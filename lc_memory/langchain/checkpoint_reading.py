@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 
+from lc_memory.errors import InvalidQuery
 from lc_memory.langchain.checkpoint_serde import Codec
 from lc_memory.langchain.checkpoint_state import LATEST, Spot, State, Write, writes_of
 from lc_memory.langchain.checkpoint_threads import (
@@ -65,6 +66,8 @@ class Reader:
         before: RunnableConfig | None,
         limit: int | None,
     ) -> Iterator[list[CheckpointTuple]]:
+        if limit is not None and limit < 0:
+            raise InvalidQuery(f"limit: {limit!r} is not a whole number from 0 up")
         found = self._states(config)
         until = get_checkpoint_id(before) if before else None
         if until:

@@ -32,7 +32,9 @@ _PLAIN: Final = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _MESSAGE: Final = "message"
-#: In a list a message is its name, fields and extra fields; other items are a kind and bytes.
+#: In a list these stand as they are, and a message is its name, fields and extra fields; other
+#: items are a kind and bytes.
+_SCALARS: Final[frozenset[type]] = frozenset({str, int, float, bool, bytes, type(None)})
 _FIELDS: Final = 3
 #: The message types by name, each with the names of its fields.
 _MESSAGES: Final = {
@@ -107,12 +109,14 @@ class Codec:
     def dumper(self, items: Sequence[Any]) -> Callable[[int, int], bytes]:
         """What dumps the items of a list from one place to another, together. The same items
         always give the same bytes."""
-        named = _NAMED if self._known else {}
+        named, plain = (_NAMED, _SCALARS) if self._known else ({}, frozenset())
         held: list[Any] = [  # _fields_of() as an expression: a call takes as long as the rest of it
             (kind[0], fields, item.__pydantic_extra__ or {})
             if (kind := named.get(type(item))) is not None
             and len(fields := item.__dict__) == kind[1]
             and not item.__pydantic_private__
+            else item
+            if type(item) in plain
             else self.dump(item)
             for item in items
         ]
@@ -131,7 +135,11 @@ class Codec:
     def load_all(self, data: bytes) -> list[Any]:
         """The items that a :meth:`dumper` dumped."""
         return [
-            _message_of(*held) if len(held) == _FIELDS else self.load((held[0], held[1]))
+            held
+            if type(held) is not list
+            else _message_of(*held)
+            if len(held) == _FIELDS
+            else self.load((held[0], held[1]))
             for held in unframe(data)
         ]
 

@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, _DeltaSnapshot
 from langgraph.types import Interrupt, Send
 
-from lc_memory import Checkpointer, InvalidKey, Memory, Query
+from lc_memory import Checkpointer, InvalidKey, InvalidQuery, Memory, Query
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.testing.clock import FakeClock
 from tests.checkpoints import Thread
@@ -221,6 +221,8 @@ def test_listing(saver: Checkpointer) -> None:
     assert len(listed(thread, before=thread)) == 60  # it names no checkpoint
     assert listed(before) == [2]
     assert len(list(saver.list(None))) == 61
+    with pytest.raises(InvalidQuery, match="limit"):
+        list(saver.list(thread, limit=-1))
 
 
 def test_writing_and_deleting_inside_a_loop_over_the_list(saver: Checkpointer) -> None:

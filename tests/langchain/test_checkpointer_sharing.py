@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from lc_memory import Checkpointer, Memory
@@ -73,6 +74,31 @@ def test_every_checkpoint_of_a_growing_and_changing_list_is_kept(saver: Checkpoi
         history[config["configurable"]["checkpoint_id"]] = messages
     found = {f.checkpoint["id"]: f.checkpoint["channel_values"] for f in saver.list(thread.config)}
     assert found == {id: {"messages": messages} for id, messages in history.items()}
+
+
+def test_numbers_in_a_list_are_not_serialised_one_by_one(
+    quick: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    for name in ("dumps_typed", "loads_typed"):
+        real = getattr(JsonPlusSerializer, name)
+        monkeypatch.setattr(
+            JsonPlusSerializer, name, lambda *a, real=real: calls.append(a) or real(*a)
+        )
+    thread = Thread(quick.checkpointer())
+    numbers = [number / 7 for number in range(10_000)]
+    thread.put(vector=numbers)
+    assert thread.latest().checkpoint["channel_values"]["vector"] == numbers
+    assert 0 < len(calls) < 10
+
+
+def test_scalars_in_lists_come_back_as_they_were(quick: Memory) -> None:
+    thread = Thread(quick.checkpointer())
+    items = ["", "x" * 3000, "a\0", 1, 1.0, True, None, b"\0", 2**64 - 1, -(2**63), -0.0, [1], {}]
+    thread.put(mixed=items)
+    assert repr(thread.latest().checkpoint["channel_values"]["mixed"]) == repr(items)
+    thread.put(mixed=[*items, "\ud83d"])  # which LangGraph's serializer replaces
+    assert thread.latest().checkpoint["channel_values"]["mixed"] == [*items, "?"]
 
 
 def test_a_message_changed_in_place_is_stored_again(saver: Checkpointer) -> None:
