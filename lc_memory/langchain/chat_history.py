@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any, Final
 
 from langchain_core.chat_history import BaseChatMessageHistory
@@ -82,7 +83,7 @@ class ChatHistory(BaseChatMessageHistory):
                 max_tokens=max_tokens,
                 token_counter=token_counter,
             )
-            if whole or len(found) < len(messages):
+            if whole or (len(found) < len(messages) and _ends(found, messages)):
                 return found
             size = 4 * (size or _READ)
 
@@ -159,6 +160,13 @@ def _entry(message: BaseMessage) -> dict[str, Any]:
             raise InvalidValue("$.type", f"{error}: it could be stored, but not read") from None
         _KNOWN.add(message.type)
     return entry
+
+
+def _ends(found: Sequence[BaseMessage], messages: Sequence[BaseMessage]) -> bool:
+    """Whether a window has all messages from its first one on: where one is left out, what it
+    belongs to may not have been read yet."""
+    rest = found[1:] if found and found[0].type == "system" else found
+    return all(map(is_, reversed(rest), reversed(messages)))
 
 
 def messages_in(records: Sequence[Record]) -> list[BaseMessage]:

@@ -147,3 +147,17 @@ def test_a_long_turn_is_found_whole(memory: Memory) -> None:
     talk += map(result, ids)
     memory.chat_history("s").add_messages(talk)
     assert memory.chat_history("s").window(max_messages=10) == talk[3:]
+
+
+def test_a_history_finds_the_call_of_a_late_result() -> None:
+    talk: list[BaseMessage] = [SYSTEM]
+    for i in range(50):
+        talk += [HumanMessage(f"q{i}"), call(f"c{i}"), result(f"c{i}"), AIMessage(f"a{i}")]
+    late = [call("late"), *(HumanMessage(f"and {i}?") for i in range(70)), result("late")]
+    with Memory("memory://") as memory:
+        for name, said in (("late", [*talk, *late]), ("lost", [*talk, result("lost"), *talk[1:9]])):
+            history = memory.chat_history(name)
+            history.add_messages(said)
+            for limit in (5, 30, 64, 100, 150, 250, 300):
+                found = history.window(max_messages=limit)
+                assert found == window(said, max_messages=limit), (name, limit)
