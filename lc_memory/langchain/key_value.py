@@ -84,10 +84,12 @@ class KeyValueStore(ByteStore):
         return [(self._namespace, key) for key in keys]
 
     def _puts(self, pairs: Sequence[tuple[str, bytes]]) -> list[Put]:
-        for key, value in pairs:
+        puts = []
+        for key, value in pairs:  # once: a generator has no second time
             if not isinstance(value, bytes):
                 raise InvalidValue(key, f"a {type(value).__name__}, not bytes")
-        return [Put(self._namespace, key, {"value": value}) for key, value in pairs]
+            puts.append(Put(self._namespace, key, {"value": value}))
+        return puts
 
     def _deletes(self, keys: Sequence[str]) -> list[Delete]:
         return [Delete(self._namespace, key) for key in keys]

@@ -61,6 +61,14 @@ async def test_many_keys_come_in_order_page_by_page(memory: Memory) -> None:
     assert await store.amget(["b0000", "a1199"]) == [None, b"x"]
 
 
+def test_pairs_may_come_from_a_generator() -> None:
+    with Memory("memory://") as memory:
+        store = memory.key_value()
+        pairs: Any = ((key, key.encode()) for key in "ab")
+        store.mset(pairs)
+        assert store.mget(["a", "b"]) == [b"a", b"b"]
+
+
 def test_keys_are_exact(memory: Memory) -> None:
     store = memory.key_value()
     keys = ["k", "K", "k ", "ḱ", "k%", "k_", "../k", "k'; --", "😀", ""]
