@@ -162,7 +162,7 @@ def _blocks(kind: str, item: Mapping[str, Any]) -> list[Block]:
         more = {name: item[name] for name in item if name not in ("type", "id")}
         block: Block = {"type": "reasoning", "reasoning": "\n\n".join(p["text"] for p in parts)}
         return [block | ({"id": item["id"]} if "id" in item else {}) | {"extras": more}]
-    return [{"type": "non_standard", "value": dict(item)}]
+    return [{"type": "non_standard", "value": {"type": kind, **item}}]
 
 
 def _text_block(part: Mapping[str, Any], id: Any) -> Block:

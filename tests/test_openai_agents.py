@@ -319,6 +319,11 @@ def test_items_come_back_equal_from_messages() -> None:
     assert items_of(messages_of(ITEMS)) == ITEMS
 
 
+def test_a_refusal_that_is_not_called_a_message_comes_back_as_one() -> None:
+    refused: Any = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    assert items_of(messages_of([refused])) == [{"type": "message", **refused}]
+
+
 MESSAGES: list[BaseMessage] = [
     SystemMessage("Be kind."),
     HumanMessage("Hi"),
