@@ -81,7 +81,7 @@ class AgentSession:
     async def as_messages(self, limit: int | None = None) -> list[BaseMessage]:
         """The items of :meth:`get_items` as LangChain's messages."""
         items = await self.get_items(limit)
-        return messages_of(cast("list[dict[str, Any]]", items))
+        return await self._bridge.run(messages_of, cast("list[dict[str, Any]]", items))
 
 
 def _item(record: Record) -> TResponseInputItem:
