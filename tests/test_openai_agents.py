@@ -319,6 +319,23 @@ def test_items_come_back_equal_from_messages() -> None:
     assert items_of(messages_of(ITEMS)) == ITEMS
 
 
+async def test_a_long_session_is_converted_outside_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def noted(items: Any) -> list[BaseMessage]:
+        threads.append(threading.current_thread())
+        return messages_of(items)
+
+    monkeypatch.setattr("lc_memory.openai_agents.messages_of", noted)
+    async with Memory("memory://") as memory:
+        session = memory.session("s")
+        await session.add_items([{"role": "user", "content": "Hi"}])
+        assert await session.as_messages() == [HumanMessage("Hi")]
+    assert threads != [threading.current_thread()]
+
+
 def test_a_refusal_that_is_not_called_a_message_comes_back_as_one() -> None:
     refused: Any = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     assert items_of(messages_of([refused])) == [{"type": "message", **refused}]
