@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -31,6 +31,8 @@ from lc_memory.langchain.checkpoint_threads import (
 from lc_memory.langchain.checkpoint_values import Missing, unpack
 from lc_memory.records import Query, Record
 
+T = TypeVar("T")
+
 
 class Reader:
     """Reads the checkpoints of threads, with the serializer of the moment."""
@@ -41,16 +43,22 @@ class Reader:
 
     def get(self, spot: Spot, id: str | None) -> CheckpointTuple | None:
         """The checkpoint of that id, or the latest; None if there is none."""
+        return self._whole(spot, lambda: self._get(spot, id))
+
+    def _whole(self, spot: Spot, read: Callable[[], T]) -> T:
+        """What that reads, again if a part is deleted this very moment. Raises CorruptStore for
+        one that is not there."""
         missing: Missing | None = None
         for _ in range(ATTEMPTS):
-            found = self._found(spot, id)
-            if found is None:
-                return None
             try:
-                return self._tuples([found])[0]
-            except Missing as error:  # deleted this very moment, or else damaged
+                return read()
+            except Missing as error:
                 missing = error
         raise damaged(spot, missing)
+
+    def _get(self, spot: Spot, id: str | None) -> CheckpointTuple | None:
+        found = self._found(spot, id)
+        return None if found is None else self._tuples([found])[0]
 
     def _found(self, spot: Spot, id: str | None) -> tuple[State, list[Write]] | None:
         if id:
@@ -137,6 +145,11 @@ class Reader:
         self, spot: Spot, id: str | None, channels: Sequence[str]
     ) -> dict[str, DeltaChannelHistory]:
         """The ancestors' writes to each channel since the nearest that holds a value of it."""
+        return self._whole(spot, lambda: self._history(spot, id, channels))
+
+    def _history(
+        self, spot: Spot, id: str | None, channels: Sequence[str]
+    ) -> dict[str, DeltaChannelHistory]:
         if id:
             state = self._threads.state(spot, id, self._codec)
         else:

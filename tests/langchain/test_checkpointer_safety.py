@@ -10,9 +10,9 @@ import ormsgpack
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
-from langgraph.checkpoint.serde.types import ERROR
+from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
-from lc_memory import CorruptStore, Memory, Put, Query
+from lc_memory import Clear, CorruptStore, Memory, Put, Query
 from lc_memory.langchain.checkpoint_serde import Codec, strict_serializer
 from tests.checkpoints import Thread, grown, stored
 
@@ -138,6 +138,16 @@ def test_damage_is_told(quick: Memory) -> None:
     after = [HumanMessage("z" * 5000, id="z")]
     thread.put(messages=after)  # what comes after is whole
     assert Thread(quick.checkpointer()).latest().checkpoint["channel_values"]["messages"] == after
+
+
+def test_damage_to_a_snapshot_is_told(quick: Memory) -> None:
+    thread = Thread(quick.checkpointer())
+    thread.put(log=_DeltaSnapshot(["x" * 5000]))
+    thread.versions["log"] = 9
+    thread.put(a=1)
+    quick.backend.write([Clear(("checkpoints", "parts"))])
+    with pytest.raises(CorruptStore, match="damaged"):
+        quick.checkpointer().get_delta_channel_history(config=thread.here, channels=["log"])
 
 
 def test_a_value_that_cannot_be_written_changes_nothing(quick: Memory) -> None:
