@@ -17,7 +17,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 
-from lc_memory.errors import InvalidQuery
+from lc_memory.errors import Conflict, InvalidQuery
 from lc_memory.langchain.checkpoint_serde import Codec
 from lc_memory.langchain.checkpoint_state import LATEST, Spot, State, Write, writes_of
 from lc_memory.langchain.checkpoint_threads import (
@@ -155,9 +155,13 @@ class Reader:
         else:
             latest = self._threads.latest(spot, self._codec)
             state = None if latest is None else latest[0]
+        if state is None:
+            if id:
+                raise _gone(spot, id)
+            return {channel: {"writes": []} for channel in channels}
         seeds: dict[str, Place] = {}
         writes: dict[str, list[Write]] = {channel: [] for channel in channels}
-        for ancestor in self._threads.ancestors(state, self._codec) if state else ():
+        for ancestor in self._threads.ancestors(state, self._codec):
             left = writes.keys() - seeds.keys()
             if not left:
                 break
@@ -168,6 +172,9 @@ class Reader:
                     seeds[channel] = spot, ancestor.values[channel][1]
         found = [(spot, each.reference) for some in writes.values() for each in some]
         fetched = self._threads.fetch([*seeds.values(), *found], self._codec)
+        # Its ancestors are kept for as long as it is: what was read may be half of it otherwise.
+        if self._threads.store.get(*state.place) is None:
+            raise _gone(spot, state.id)
         history: dict[str, DeltaChannelHistory] = {}
         for channel, some in writes.items():
             values = [unpack(each.reference, self._codec, fetched) for each in some]
@@ -178,6 +185,10 @@ class Reader:
             if channel in seeds:
                 history[channel]["seed"] = unpack(seeds[channel][1], self._codec, fetched)
         return history
+
+
+def _gone(spot: Spot, id: str) -> Conflict:
+    return Conflict(f"checkpoint {id!r} of thread {spot.thread!r} is not there (any more)")
 
 
 def _fits(metadata: CheckpointMetadata, wanted: Mapping[str, Any]) -> bool:

@@ -264,6 +264,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
     ) -> Mapping[str, DeltaChannelHistory]:
         """What DeltaChannels are rebuilt from: per channel the ancestors' writes, oldest first,
         since the nearest ancestor that holds a value, and that value (``seed``), if there is one.
+        Raises Conflict if the checkpoint that the config names is not there (any more).
         """
         return self._reader.history(
             Spot.of(self._root, config), get_checkpoint_id(config), channels

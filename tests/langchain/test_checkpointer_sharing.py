@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from lc_memory import Checkpointer, Memory
+from lc_memory import Checkpointer, Conflict, Memory
+from lc_memory.langchain.checkpoint_reading import Reader
 from tests.checkpoints import Thread, grown, say, stored
 
 
@@ -304,3 +306,28 @@ def test_a_snapshot_of_another_branch_keeps_nothing(quick: Memory) -> None:
     thread.put(a=3)
     saver.prune(["t"])
     assert len(thread.ids()) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_history_that_was_deleted_is_not_given_in_half(
+    quick: Memory, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    saver = quick.checkpointer()
+    thread = Thread(saver)
+    thread.put(log=_DeltaSnapshot(["a"]))
+    saver.put_writes(thread.here, [("log", ["w"])], "task")
+    thread.versions["log"] = 10
+    there = thread.put()
+    thread.put(log=_DeltaSnapshot(["a", "w"]))
+    if when == "before":
+        saver.prune(["t"])
+    else:
+        read = Reader._writes
+
+        def prune_and_read(reader: Reader, *args: Any) -> Any:
+            quick.checkpointer().prune(["t"])
+            return read(reader, *args)
+
+        monkeypatch.setattr(Reader, "_writes", prune_and_read)
+    with pytest.raises(Conflict, match="not there"):
+        saver.get_delta_channel_history(config=there, channels=["log"])
