@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -354,6 +354,8 @@ class Query:
             if number is not None and (type(number) is not int or not 0 <= number <= MOST):
                 raise InvalidQuery(f"{name}: {number!r} is not a whole number from 0 to {MOST}")
         order = Order.parse(self.order) if isinstance(self.order, str) else self.order
+        if not isinstance(order, Order):
+            raise InvalidQuery(f"order: {order!r} is neither a string nor an Order")
         object.__setattr__(self, "sort", order)
         if self.filter:
             object.__setattr__(self, "node", parse(self.filter))
@@ -426,12 +428,16 @@ def check_id(id: Id) -> Id:
 
 
 def check_time(when: object, what: str = "expires_at") -> datetime | None:
-    """Return the time if it is None or has a time zone, else raise InvalidQuery."""
+    """Return the time in UTC, or None for None; raise InvalidQuery if it has no time zone, or UTC
+    no such year."""
     if when is None:
         return None
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise InvalidQuery(f"{what}: {when!r} is not a datetime with a time zone")
-    return when
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise InvalidQuery(f"{what}: {when} is outside the years 1 to 9999 of UTC") from None
 
 
 def in_scope(namespace: Namespace) -> tuple[Namespace, Namespace]:

@@ -193,7 +193,10 @@ def _lower_rare(value: Any, depth: int) -> Any:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _Refused("a datetime without a time zone; use datetime.now(timezone.utc)")
-        return {"$date": write_time(value)}
+        try:
+            return {"$date": write_time(value)}
+        except OverflowError:
+            raise _Refused("a datetime outside the years 1 to 9999 of UTC") from None
     if isinstance(value, str):  # a subclass such as a StrEnum
         return str.__str__(value)
     if isinstance(value, int):
@@ -284,7 +287,10 @@ def read_time(text: str) -> datetime:
     when = datetime.fromisoformat(text)
     if when.utcoffset() is None:
         raise ValueError(f"{text!r} has no time zone")
-    return when.astimezone(UTC)
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999 of UTC") from None
 
 
 # -- integers of any size ----------------------------------------------------------------------

@@ -259,6 +259,8 @@ class LangGraphStore(BaseStore):
         validate_op_namespace(op)
         if op.limit < 0 or op.offset < 0:
             raise InvalidQuery("limit and offset are whole numbers from 0 up")
+        if op.max_depth is not None and op.max_depth < 0:
+            raise InvalidQuery(f"max_depth: {op.max_depth} is not a whole number from 0 up")
         conditions = op.match_conditions or ()
         known = [_known_prefix(condition) for condition in conditions]
         matching = (
@@ -388,6 +390,8 @@ def _known_prefix(condition: MatchCondition) -> Namespace:
     kind, path = condition
     if kind not in ("prefix", "suffix"):
         raise InvalidQuery(f"match type {kind!r}: use 'prefix' or 'suffix'")
+    if isinstance(path, str):
+        raise InvalidQuery(f"{kind}: {path!r} is a string; use a tuple, such as ({path!r},)")
     return tuple(takewhile(lambda label: label != "*", path)) if kind == "prefix" else ()
 
 

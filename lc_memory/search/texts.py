@@ -212,8 +212,8 @@ def _time_in(value: Mapping[str, Any]) -> datetime | None:
                 said = datetime.fromisoformat(said)
             elif isinstance(said, (int, float)) and _EPOCH[0] < said < _EPOCH[1]:
                 said = datetime.fromtimestamp(said, UTC)
+            if isinstance(said, datetime):
+                return said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
             continue
-        if isinstance(said, datetime):
-            return said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
     return None

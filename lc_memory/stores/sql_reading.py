@@ -310,6 +310,7 @@ class SQLReader(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
+        Query(prefix, limit=limit)  # or it raises
         start, inclusive = write_namespace(prefix), True
         if after is not None and write_namespace(after) >= start:
             start, inclusive = write_namespace(after), False

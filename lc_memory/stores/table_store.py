@@ -61,6 +61,7 @@ class TableStore(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
+        Query(prefix, limit=limit)  # or it raises
         now = None if expired else self._clock.now()
         return self._look(lambda table: table.living(prefix, after, limit, now))
 

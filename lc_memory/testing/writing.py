@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from lc_memory.errors import (
     Conflict,
     InvalidKey,
+    InvalidQuery,
     InvalidValue,
     MemoryNotFound,
 )
@@ -134,6 +135,8 @@ class WritingContract:
                     ask([(namespace, key)])
         with pytest.raises(InvalidKey):
             Query((name,))
+        with pytest.raises(InvalidKey):
+            store.namespaces((name,))
         assert store.count() == 0
 
     # -- versions, times, owners -----------------------------------------------------------
@@ -318,6 +321,18 @@ class WritingContract:
             store.update(("n",), "missing", {})
 
     # -- expiry ----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("when", [datetime.max, datetime.min], ids=["late", "early"])
+    def test_a_time_that_utc_does_not_know_is_refused(self, store: Store, when: datetime) -> None:
+        """It could be stored as a number, and nobody could read it, or what lies beside it."""
+        west, east = (timezone(timedelta(hours=hours)) for hours in (-14, 14))
+        odd = when.replace(tzinfo=west if when == datetime.max else east)
+        with pytest.raises(InvalidQuery, match="years 1 to 9999"):
+            store.put(("n",), "k", {}, expires_at=odd)
+        with pytest.raises(InvalidValue, match=r"^\$\.at: .* years 1 to 9999"):
+            store.put(("n",), "k", {"at": odd})
+        kept = store.put(("n",), "k", {"at": when.replace(tzinfo=UTC)})
+        assert store.get(("n",), "k") == kept
 
     def test_what_has_expired_is_absent(self, store: Store, clock: FakeClock) -> None:
         old = store.put(("n",), "k", {"v": 1}, expires_at=clock() + timedelta(seconds=10))

@@ -173,6 +173,7 @@ def test_a_batch_reads_before_it_writes_and_the_last_write_wins(store: Any) -> N
         (SearchOp(USERS, filter={"a": {"$nope": 1}}), InvalidFilter),
         (SearchOp(USERS, query="meaning"), Unsupported),
         (SearchOp(USERS, limit=-1), InvalidQuery),
+        (SearchOp(("\ud800",)), InvalidKey),
         (ListNamespacesOp((MatchCondition("middle", ("a",)),)), InvalidQuery),  # type: ignore[arg-type]
         ("not an op", InvalidQuery),
     ],
@@ -308,8 +309,9 @@ def test_list_namespaces(store: Any) -> None:
     assert listed(prefix=("a", "b"), suffix=("c",)) == [("a", "b", "c")]
     assert listed(prefix=("*",) * 5) == []  # a label each: never none, never two
     assert listed(limit=2, offset=3) == sorted(spaces)[3:]
-    with pytest.raises(InvalidQuery):
-        listed(limit=-1)
+    for wrong in ({"limit": -1}, {"max_depth": -1}, {"prefix": "ab"}, {"suffix": "ab"}):
+        with pytest.raises(InvalidQuery):
+            listed(**wrong)
 
 
 def test_more_namespaces_than_a_page(memory: Memory) -> None:

@@ -230,6 +230,12 @@ def test_times_bound_what_is_recalled(recalling: Memory) -> None:
     assert sorted(texts(recalling, "peanuts", as_of=since)) == ["peanuts 0", "peanuts 1"]
 
 
+def test_a_message_of_a_time_that_utc_does_not_know_is_kept(recalling: Memory) -> None:
+    said = {"timestamp": "9999-12-31T23:59:59-14:00"}
+    recalling.chat_history("s").add_message(HumanMessage("peanuts", additional_kwargs=said))
+    assert texts(recalling, "peanuts") == ["peanuts"]
+
+
 def test_documents_are_known_since_they_were_stored_whatever_date_they_bear(
     recalling: Memory,
 ) -> None:
