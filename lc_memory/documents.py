@@ -68,7 +68,14 @@ class Documents:
 
     def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Put]:
         """The operations that store several documents."""
-        return [self.put(name, data) for name, data in items]
+        puts: list[Put] = []
+        for item in items:
+            try:
+                name, data = item
+            except (TypeError, ValueError):
+                raise InvalidValue(f"items[{len(puts)}]", "not a pair (name, data)") from None
+            puts.append(self.put(name, data))
+        return puts
 
     def newest(self, name: str, filter: Filter | None, id: str | int | None) -> Record | None:
         """The most recently stored document that matches."""

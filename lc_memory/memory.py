@@ -89,6 +89,9 @@ class Memory(Interfaces, Recalling, Upkeep, Safekeeping):
         audit: bool | None = None,
         **options: Any,
     ) -> None:
+        _check_lists("admins", admins)
+        _check_lists("indexes", *(indexes or {}).values())
+        _check_lists("identity", *(identity or {}).values())
         if isinstance(url, Store):
             if indexes or options:
                 raise TypeError("an open store takes its options when it is opened")
@@ -398,3 +401,10 @@ class Memory(Interfaces, Recalling, Upkeep, Safekeeping):
     def __repr__(self) -> str:
         bound = f" as {self.user!r}" if self.user else ""
         return f"<{type(self).__name__} over {self._layers.store!r}{bound}>"
+
+
+def _check_lists(option: str, *given: object) -> None:
+    """One text where several are meant would be taken for its letters."""
+    for one in given:
+        if isinstance(one, str):
+            raise TypeError(f"{option}: a list, such as [{one!r}]")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,9 @@ def test_a_batch_is_all_or_nothing(memory: Memory) -> None:
     assert [record.value for record in records] == [{"id": "1"}, {"x": 1}]
     with pytest.raises(InvalidValue):
         memory.batch_store([("a", {"id": "2"}), ("a", {"id": "3", "bad": {1}})])
+    for items in ([("a", {"id": "2"}), ("a", {}, 3)], [("a", {"id": "2"}), None]):
+        with pytest.raises(InvalidValue, match=r"^items\[1\]: not a pair"):
+            memory.batch_store(items)  # type: ignore[arg-type]
     assert len(memory.search_memory("a")) == 1
 
 
@@ -285,6 +289,17 @@ def test_database_takes_its_url_from_the_environment(
     assert {p.name for p in tmp_path.glob("*.db")} == {"named.db", "agent_memory.db"}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"admins": "ada"}, {"indexes": {"notes": "slug"}}, {"identity": {"notes": "slug"}}],
+    ids=str,
+)
+def test_one_text_is_no_list_of_its_letters(options: dict[str, Any]) -> None:
+    """An admin "ada" would make "a" and "d" ones; notes without an id would replace each other."""
+    with pytest.raises(TypeError, match=r"a list, such as \['"):
+        Memory("memory://", **options)
+
+
 def test_an_open_store_may_be_given(memory: Memory) -> None:
     with Memory(memory.backend) as again:
         again.store_memory("x", {"v": 1})
@@ -307,6 +322,41 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(UnknownStorage) as error:
         Memory("oracle://u:secret@host/db")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:a@secret@127.0.0.1:1/db",  # the first @ should be %40
+        "mysql://u:a@secret@127.0.0.1:1/db",
+        "mongodb://u:a@secret@127.0.0.1:1/db",
+        "postgresql://u@127.0.0.1:1/db?password=secret",
+        "mysql://u@127.0.0.1:1/db?password=secret",
+        "mysql://u:secret@127.0.0.1:1/db?nope=1",
+        "mysql://u:secret@127.0.0.1:1/db?ssl_ca=/missing/ca.pem",
+        "mysql://u:secret@127.0.0.1:1",
+        "sqlite://u:secret@host/memory.db",
+        "json://u:secret@host/memory.json",
+    ],
+)
+def test_a_url_that_cannot_be_opened_is_an_error_of_ours_without_its_password(url: str) -> None:
+    with pytest.raises((UnknownStorage, StoreUnavailable)) as error:
+        Memory(url, timeout=2)
+    assert "secret" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+def test_a_file_name_that_cannot_be_is_an_error_of_ours(kind: str, name: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        MemoryAgent(kind, db_path=name)
+
+
+def test_sqlite_is_opened_whatever_driver_its_url_names(tmp_path: Path) -> None:
+    with Memory(f"sqlite+aiosqlite:///{tmp_path}/memory.db") as memory:
+        memory.store_memory("x", {"v": 1})
+    with Memory(f"sqlite:///{tmp_path}/memory.db") as memory:
+        assert memory.retrieve_memory("x") == {"v": 1}
 
 
 def test_importing_loads_nothing_heavy() -> None:

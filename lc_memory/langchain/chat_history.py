@@ -152,6 +152,8 @@ class ChatHistory(BaseChatMessageHistory):
 
 
 def _entry(message: BaseMessage) -> dict[str, Any]:
+    if not isinstance(message, BaseMessage):
+        raise InvalidValue("$", f"a {type(message).__name__}, not a message such as HumanMessage")
     entry = message_to_dict(message)
     if message.type not in _KNOWN:
         try:

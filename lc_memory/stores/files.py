@@ -94,7 +94,7 @@ class FileStore(TableStore):
         super().__init__(clock)
         url = parse_url(url)
         name = url.get_backend_name()
-        if name not in _FORMATS or not url.database or url.query:
+        if name not in _FORMATS or not url.database or url.query or url.host:
             raise UnknownStorage(f"{url} names no file; use one such as json:///memory.json")
         self.path = _checked(url.database)
         self._disk = disk or Disk()
@@ -289,8 +289,8 @@ def _checked(database: str) -> Path:
         with suppress(FileNotFoundError):
             path.stat()  # newer Pythons resolve links in a circle
         is_folder, has_folder = path.is_dir(), path.parent.is_dir()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise StoreUnavailable(f"{database}: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL
+        raise StoreUnavailable(f"{database!r}: {error}") from error
     if not has_folder:
         raise StoreUnavailable(f"{path}: there is no folder {path.parent}")
     if is_folder:

@@ -12,7 +12,13 @@ import sqlalchemy as sa
 from pymysql import converters
 from pymysql.constants import ER, FIELD_TYPE
 
-from lc_memory.errors import LCMemoryError, StoreFull, StoreReadOnly, StoreUnavailable
+from lc_memory.errors import (
+    LCMemoryError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    UnknownStorage,
+)
 from lc_memory.filters import Node
 from lc_memory.records import Id
 from lc_memory.stores import schema
@@ -123,6 +129,8 @@ class MySQL(ServerDatabase):
 
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)
+        if not url.database:
+            raise UnknownStorage(f"{url} names no database; use one such as mysql://user@host/db")
         #: The statements that a connection has prepared.
         self._prepared: WeakKeyDictionary[Any, dict[str, Prepared]] = WeakKeyDictionary()
         super().__init__(
@@ -208,7 +216,7 @@ class MySQL(ServerDatabase):
                 cursor.execute(sql)
                 return list(cursor.fetchall())
 
-            lock = "concat('lc_memory.', database())"
+            lock = "concat('lc_memory.', md5(database()))"  # 64 characters at most
             if select(f"SELECT get_lock({lock}, {max(1, int(self.timeout))})") != [(1,)]:
                 raise StoreUnavailable(f"{self.place}: another process is upgrading the tables")
             try:

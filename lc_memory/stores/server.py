@@ -57,7 +57,8 @@ class ServerDatabase(Database):
     error: type[Exception]
 
     def __init__(self, url: sa.URL, drivername: str, timeout: float, **arguments: Any) -> None:
-        self.place = url.render_as_string(hide_password=True)
+        # Without its query, in which there may be a password too.
+        self.place = url.set(query={}).render_as_string(hide_password=True)
         self.timeout = timeout
         self._open = True
         # The engine connects, and no more: taking a connection out of a pool of its own costs more
@@ -269,12 +270,13 @@ class ServerDatabase(Database):
             raise closed("store")
         try:
             return self.pool.take()
-        except (sa.exc.DBAPIError, self.error) as error:
-            raise StoreUnavailable(f"{self.place}: cannot connect: {_line(error)}") from error
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{self.place}: all {POOL + RUSH} connections were busy for {self.timeout:g} s"
             ) from error
+        except (sa.exc.DBAPIError, self.error, FileNotFoundError, TypeError, ValueError) as error:
+            # The last three tell of options in the URL that the driver cannot use.
+            raise StoreUnavailable(f"{self.place}: cannot connect: {_line(error)}") from error
 
     def _connect(self) -> Any:
         pooled = self.engine.raw_connection()

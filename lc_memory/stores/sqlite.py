@@ -25,6 +25,7 @@ from lc_memory.errors import (
     StoreFull,
     StoreReadOnly,
     StoreUnavailable,
+    UnknownStorage,
 )
 from lc_memory.filters import Node
 from lc_memory.records import Id
@@ -118,7 +119,7 @@ class SQLite(Database):
         in_memory = self.place == ":memory:"
         _check_place(url)
         self.engine = sa.create_engine(
-            url,
+            url.set(drivername="sqlite+pysqlite"),
             # Connections are kept hot here: taking one out of the engine's pool costs more than
             # reading a row does.
             poolclass=StaticPool if in_memory else NullPool,
@@ -352,12 +353,18 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 def _check_place(url: sa.URL) -> None:
     """See that the folder is there, and that a new file is its owner's alone."""
+    if url.host:
+        raise UnknownStorage(f"{url}: names a host; use three slashes: sqlite:///agent_memory.db")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         return
     path = Path(url.database)
-    if not path.parent.is_dir():
+    try:
+        has_folder, is_folder = path.parent.is_dir(), path.is_dir()
+        with contextlib.suppress(OSError):  # an existing file keeps its mode; SQLite says the rest
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise StoreUnavailable(f"SQLite {url.database!r}: {error}") from error
+    if not has_folder:
         raise StoreUnavailable(f"SQLite {url.database!r}: there is no folder {path.parent}")
-    if path.is_dir():
+    if is_folder:
         raise StoreUnavailable(f"SQLite {url.database!r}: is a folder, not a file")
-    with contextlib.suppress(OSError):  # an existing file keeps its mode; SQLite says the rest
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

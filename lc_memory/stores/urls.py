@@ -24,9 +24,14 @@ def parse_url(url: str | sa.URL) -> sa.URL:
         if several is not None:
             start, hosts, rest = several.groups()
             return sa.make_url(f"{start}several{rest}").set(host=hosts)
-        return sa.make_url(url)
+        parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         shown = _SECRET.sub("//***@", str(url)[:80])
         raise UnknownStorage(
             f"{shown!r} is not a URL; use one such as 'sqlite:///agent_memory.db'"
         ) from None
+    if "@" in (parsed.host or ""):  # and what stands before it is a part of the password
+        raise UnknownStorage(
+            f"{parsed.drivername} URL: a password's @ is written %40 (urllib.parse.quote does it)"
+        )
+    return parsed

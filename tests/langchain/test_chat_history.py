@@ -67,6 +67,9 @@ async def test_a_message_that_could_not_be_read_again_is_refused(memory: Memory)
         history.add_messages([HumanMessage("hi"), strange])
     with pytest.raises(InvalidValue, match="strange"):
         await history.aadd_messages([strange])
+    for other in ({"role": "user", "content": "hi"}, ("user", "hi"), "hi"):
+        with pytest.raises(InvalidValue, match="not a message"):
+            history.add_messages([HumanMessage("hi"), other])  # type: ignore[list-item]
     assert history.messages == []
 
 

@@ -233,7 +233,13 @@ def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(StoreUnavailable):
         FileStore(f"json:///{tmp_path}/loop")
-    for url in ("json://", "json://memory.json", "json:///memory.json?x=1", "sqlite:///x.db"):
+    for url in (
+        "json://",
+        "json://memory.json",
+        "json://folder/memory.json",
+        "json:///memory.json?x=1",
+        "sqlite:///x.db",
+    ):
         with pytest.raises(UnknownStorage, match="names no file"):
             FileStore(url)
     with pytest.raises(ValueError, match="pickle_key"):

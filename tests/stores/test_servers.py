@@ -477,6 +477,19 @@ class TestMariaDB(_OnServer):
             assert [record.key for record in store.records()] == ["a", "c"]
 
 
+def test_a_database_with_a_long_name(mariadb: Server) -> None:
+    """The lock under which tables are made is named like it, and a lock's name is limited."""
+    url = sa.make_url(mariadb.create())
+    long = url.set(database=f"lc_test_{'x' * 56}")
+    with SQLStore(url) as store:
+        store._db.select(f'CREATE DATABASE "{long.database}"')
+    try:
+        with Memory(long) as memory:
+            assert memory.store_memory("a", {"v": 1}).version == 1
+    finally:
+        mariadb.drop(long.render_as_string(hide_password=False))
+
+
 # -- servers that go away ----------------------------------------------------------------------
 
 
