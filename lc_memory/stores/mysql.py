@@ -216,7 +216,7 @@ class MySQL(ServerDatabase):
                 cursor.execute(sql)
                 return list(cursor.fetchall())
 
-            lock = "concat('lc_memory.', md5(database()))"  # 64 characters at most
+            lock = "sha2(concat('lc_memory.', database()), 256)"  # 64 characters at most
             if select(f"SELECT get_lock({lock}, {max(1, int(self.timeout))})") != [(1,)]:
                 raise StoreUnavailable(f"{self.place}: another process is upgrading the tables")
             try:
