@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lc_memory import __version__
-from lc_memory.errors import NewerFormat, newer
+from lc_memory.errors import CorruptStore, NewerFormat, newer
 
 #: How much of a field's sort key its index keeps, in bytes.
 INDEXED_BYTES: Final = 255
@@ -44,7 +44,9 @@ def version_in(select: Callable[[str], list[Any]], place: str) -> int:
     """The version of the tables that are there; 0 if they have none. Raises NewerFormat if a newer
     version of the library made them."""
     rows = select("SELECT version FROM lc_memory_schema")
-    found = int(rows[0][0]) if rows else 0
+    found = rows[0][0] if rows else 0
+    if type(found) is not int:
+        raise CorruptStore(f"{place}: the version of its tables is {found!r}; restore a backup")
     if found > VERSION:
         ((library,),) = select('SELECT "library" FROM lc_memory_schema')
         raise NewerFormat(newer(place, library, found, VERSION))

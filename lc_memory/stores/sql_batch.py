@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from lc_memory import values
+from lc_memory.errors import CorruptStore
 from lc_memory.records import (
     ABSENT,
     Clear,
@@ -302,10 +303,13 @@ def load_states(
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    if len(columns) == 4:
-        name, key, text, state = columns
-        return Row(read_namespace(name), key, text, *state_in(state))
-    return Row._make((read_namespace(columns[0]), *columns[1:]))
+    try:
+        if len(columns) == 4:
+            name, key, text, state = columns
+            return Row(read_namespace(name), key, text, *state_in(state))
+        return Row._make((read_namespace(columns[0]), *columns[1:]))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CorruptStore(f"a stored record is not what was written: {error}") from error
 
 
 def state_in(text: str) -> tuple[int, int, int, int | None, str | None]:

@@ -144,6 +144,24 @@ def test_a_damaged_value_is_never_answered(tmp_path: Path) -> None:
                 store.find(Query(("n",)))
 
 
+def test_a_damaged_row_is_an_error_of_ours(tmp_path: Path) -> None:
+    """A page that is lost leaves values of other types, which SQLite hands on."""
+    url = f"sqlite:///{tmp_path}/m.db"
+    with SQLStore(url) as store:
+        store.put(("n",), "k", {"v": 1})
+        _change(tmp_path / "m.db", "UPDATE lc_memory_records SET namespace = x'ff'")
+        with pytest.raises(CorruptStore):
+            list(store.records())
+    _change(tmp_path / "m.db", "UPDATE lc_memory_schema SET version = 'x'")
+    with pytest.raises(CorruptStore, match="restore a backup"):
+        SQLStore(url)
+
+
+def _change(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(statement)
+
+
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     SQLStore(f"sqlite:///{tmp_path}/m.db").close()
     with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database, database:
