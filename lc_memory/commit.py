@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from lc_memory.errors import StoreError
+from lc_memory.errors import CommitUnknown
 from lc_memory.records import Op, Record
 from lc_memory.rows import Step, prepare
 from lc_memory.store import Outcome
@@ -89,7 +89,9 @@ class GroupCommit(Generic[Batch, Result]):
                 entry.outcome = error
         except BaseException:  # an interrupt is the leader's; the others learn what became of them
             for entry in group:
-                entry.outcome = StoreError("the write was interrupted and not committed")
+                entry.outcome = CommitUnknown(
+                    "whoever committed this write was interrupted; read to see whether it arrived"
+                )
             raise
         finally:
             for entry in group:

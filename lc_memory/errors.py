@@ -23,7 +23,7 @@ LCMemoryError
 └── StoreError                       the store itself
     ├── StoreClosed                  used after close()
     ├── StoreUnavailable (ConnectionError)  cannot be reached or opened, or is busy
-    │   ├── CommitUnknown            the connection broke while committing
+    │   ├── CommitUnknown            a commit was cut off
     │   └── SnapshotLost             others wrote where no moment can be kept
     ├── StoreFull (OSError)          no room left; what was stored before is intact
     ├── StoreReadOnly (PermissionError)  may be read but not written
@@ -149,7 +149,8 @@ class StoreUnavailable(StoreError, ConnectionError):
 
 
 class CommitUnknown(StoreUnavailable):
-    """The connection broke while a write was being committed: it may have arrived or not."""
+    """The connection broke, or who committed a write with others' was interrupted: it may have
+    arrived or not."""
 
 
 class SnapshotLost(StoreUnavailable):

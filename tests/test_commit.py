@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lc_memory.commit import GroupCommit
-from lc_memory.errors import StoreError
+from lc_memory.errors import CommitUnknown
 
 PATIENCE = 30  # seconds until a test gives up on a thread
 
@@ -144,7 +144,6 @@ def test_a_commit_that_is_interrupted_tells_the_others() -> None:
         assert not thread.is_alive()
     assert calls == [1, 3]
     assert seen.count(KeyboardInterrupt) == 1
-    refused = [one for one in seen if isinstance(one, StoreError)]
-    assert len(refused) == 2
-    assert "not committed" in str(refused[0])
+    # The interrupt may have come behind the commit.
+    assert sum(isinstance(one, CommitUnknown) for one in seen) == 2
     assert group.run(["c"]) == ["c"]

@@ -155,15 +155,14 @@ class SQLite(Database):
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                 try:
+                    self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
                     return result
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
-                        if connection.in_transaction:
-                            connection.execute("ROLLBACK")
+                        _undo(connection)
                     raise
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
@@ -256,12 +255,12 @@ class SQLite(Database):
                 yield _Session(copy)
             return
         with self._connection() as connection:
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 connection.execute("SELECT version FROM lc_memory_schema").fetchall()  # from now on
                 yield _Session(connection)
             finally:
-                connection.execute("ROLLBACK")
+                _undo(connection)
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -293,7 +292,8 @@ class SQLite(Database):
     def _writing_connection(self) -> sqlite3.Connection:
         if self._writer is None:
             self._writer = self._connect()
-            self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _begin
+            self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _patiently
+        _undo(self._writer[1])  # if an interrupt kept whoever had it from doing so
         return self._writer[1]
 
     def _connect(self) -> _Connection:
@@ -345,6 +345,12 @@ class SQLite(Database):
         if code == sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
         return StoreError(f"{where}: {error}")
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    """Leave the transaction that the connection is in, if it is in one."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

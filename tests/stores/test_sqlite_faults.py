@@ -8,9 +8,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,11 @@ from lc_memory.errors import (
     StoreUnavailable,
 )
 from lc_memory.log import Log
-from lc_memory.records import Append, Put, Query
+from lc_memory.records import ABSENT, Append, Put, Query
 from lc_memory.store import Index
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.sql import SQLStore
+from lc_memory.stores.sqlite import SQLite
 from tests.crash import kill_writers
 
 
@@ -42,6 +44,7 @@ def test_threads_and_processes_write_together(tmp_path: Path) -> None:
 import sys, threading
 from lc_memory.log import Log
 from lc_memory.stores.sql import SQLStore
+from lc_memory.stores.sqlite import SQLite
 with SQLStore(sys.argv[1]) as store:
     store.put(("count",), "c", {"n": 0}) if store.get(("count",), "c") is None else None
     def work(name):
@@ -187,6 +190,32 @@ def test_a_lock_that_is_held_too_long_is_an_error_in_time(tmp_path: Path) -> Non
             assert store.get(("n",), "k").value == {"v": 1}  # type: ignore[union-attr]
             other.execute("ROLLBACK")
         assert store.put(("n",), "k", {"v": 3}).version == 2
+
+
+def test_an_interrupt_leaves_no_transaction_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with SQLStore(url, timeout=0.2) as store, SQLStore(url, timeout=0.2) as other:
+        database = store._db
+        assert isinstance(database, SQLite)
+        patiently = database._patiently
+
+        def interrupted(begin: Callable[[], Any]) -> Any:
+            patiently(begin)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_patiently", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.put(("n",), "k", {"v": 1})
+        assert other.put(("n",), "k", {"v": 2}).version == 1  # nobody holds the lock
+
+        conditions: dict[str, Any]
+        for conditions in ({}, {"replacing": ABSENT}):  # interrupted twice, it may be left open
+            database._writing_connection().execute("BEGIN")
+            store.put(("n",), f"of {len(conditions)}", {"v": 3}, **conditions)
+            assert other.get(("n",), f"of {len(conditions)}") is not None
 
 
 def test_openers_at_once_make_one_schema(tmp_path: Path) -> None:
