@@ -368,6 +368,15 @@ def test_importing_loads_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_the_contract_says_what_it_needs() -> None:
+    code = "import sys; sys.modules['pytest'] = None; import lc_memory.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (
+        'MissingExtra: The contract of stores needs an extra: pip install "lc-memory[testing]"'
+        in (done.stderr)
+    )
+
+
 def test_exported_names_are_there() -> None:
     import lc_memory
 

@@ -8,17 +8,14 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, ClassVar
 
-from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 
 from lc_memory import Knowledge, Memory
 from lc_memory.knowledge import COURSE
-from lc_memory.langchain.middleware import MemoryMiddleware
 from lc_memory.learner import Course
 from lc_memory.registry import url_of
 from memory_agent.models import default_model
-from memory_agent.whole import WholeMessages
 
 INSTRUCTIONS = """\
 You are a patient programming tutor who remembers the learner across conversations.
@@ -156,7 +153,14 @@ class MemoryAgent(Memory):
         return " ".join(lines)
 
     def _agent(self) -> Any:
-        if self._graph is None:
+        if self._graph is None:  # all but talking works without LangChain's agents
+            from lc_memory.langchain.middleware import MemoryMiddleware  # or it names the extra
+
+            # isort: split
+            from langchain.agents import create_agent
+
+            from memory_agent.whole import WholeMessages
+
             self._graph = create_agent(
                 self.model,
                 system_prompt=INSTRUCTIONS,

@@ -40,6 +40,26 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/agent.db"
 
 
+def test_without_the_extra_only_talking_is_missing(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["langchain"] = sys.modules["rich"] = None
+from lc_memory import MissingExtra
+from memory_agent import agent
+with agent.MemoryAgent(storage_type="database") as tutor:
+    tutor.store_memory("user_preferences", {"name": "John"})
+    print(tutor.retrieve_memory("user_preferences"))
+    try:
+        tutor.chat("Hello")
+    except MissingExtra as error:
+        print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.stderr == ""
+    assert run.stdout.startswith("{'name': 'John'}\n")
+    assert 'pip install "lc-memory[agent]"' in run.stdout
+
+
 def test_the_second_session_knows_the_first(url: str) -> None:
     with MemoryAgent(url=url) as agent:
         assert "Ada" in agent.chat(ADA)
