@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from lc_memory.stores.forks import watch
+
 
 class Pool:
     """At most ``most`` connections at once; ``kept`` of them stay open while nobody uses them.
@@ -18,12 +20,18 @@ class Pool:
     def __init__(self, connect: Callable[[], Any], *, kept: int, most: int, timeout: float) -> None:
         self._connect = connect
         self._kept = kept
+        self._most = most
         self._timeout = timeout
+        self._open = True
+        self.forked()
+        watch(self)
+
+    def forked(self) -> None:
+        """Begin with none. (A parent's are its own: who reads from one may get its answers.)"""
         self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
-        for _ in range(most):
+        for _ in range(self._most):
             self._room.put(None)
         self._idle: list[Any] = []
-        self._open = True
 
     def take(self) -> Any:
         """A connection: the one that was used last, or a new one. Raises TimeoutError, and what

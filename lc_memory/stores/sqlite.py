@@ -32,6 +32,7 @@ from lc_memory.records import Id
 from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, Upserting, check_durability
+from lc_memory.stores.forks import watch
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 
@@ -126,9 +127,20 @@ class SQLite(Database):
             connect_args={"check_same_thread": False, "timeout": timeout, "isolation_level": None},
         )
         self._alone = threading.RLock() if in_memory else None
+        self._inherited: list[_Connection] = []
+        self._connections: list[_Connection] = []
+        self._open = True
+        self.forked()
+        if not in_memory:
+            watch(self)
+
+    def forked(self) -> None:
+        """Begin with no connection. What SQLite knows of its locks would be the parent's: it
+        might give up the file while it is written here."""
+        self._inherited += self._connections
+        self._connections = []
         self._idle: deque[_Connection] = deque()
         self._writer: _Connection | None = None
-        self._open = True
         self._writing = threading.Lock()
 
     # -- the three ways to use a connection ------------------------------------------------
@@ -244,6 +256,7 @@ class SQLite(Database):
                 self._writer = None
         while self._idle:
             self._idle.pop()[0].close()
+        self._connections.clear()
         self.engine.dispose()
 
     @contextlib.contextmanager
@@ -297,6 +310,15 @@ class SQLite(Database):
         return self._writer[1]
 
     def _connect(self) -> _Connection:
+        inherited, self._inherited = self._inherited, []
+        if any(raw.in_transaction for _, raw in inherited):  # closing it would undo the parent's
+            self._inherited = inherited
+            raise StoreUnavailable(
+                f"SQLite {self.place!r}: this process was forked while its parent wrote; open the "
+                "memory anew here"
+            )
+        for theirs, _ in inherited:
+            theirs.close()
         pooled = self.engine.raw_connection()
         raw = pooled.driver_connection
         assert isinstance(raw, sqlite3.Connection)
@@ -306,6 +328,7 @@ class SQLite(Database):
         except BaseException:
             pooled.close()
             raise
+        self._connections.append((pooled, raw))
         return pooled, raw
 
     def _release(self, taken: _Connection) -> None:
