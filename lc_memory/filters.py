@@ -350,7 +350,7 @@ class Parser:
         if not isinstance(operand, Mapping):
             raise InvalidFilter(f"{where}: $elemMatch takes a filter or operators")
         if _is_operators(operand):
-            return Elements(self.field((), operand, depth + 1))
+            return Elements(_as_it_is(self.field((), operand, depth + 1)))
         return Elements(_OfObject(self.filter(operand, depth + 1)))
 
     def _operand(self, where: str, operand: Any) -> Any:
@@ -390,6 +390,20 @@ class _OfObject(Node):
 
     def matches(self, document: Any) -> bool:
         return type(document) is dict and self.node.matches(document)
+
+
+def _as_it_is(node: Node) -> Node:
+    """The conditions on an element, which do not look into it if it is an array itself."""
+    match node:
+        case And(nodes):
+            return And(tuple(map(_as_it_is, nodes)))
+        case Or(nodes):
+            return Or(tuple(map(_as_it_is, nodes)))
+        case Not(inner):
+            return Not(_as_it_is(inner))
+        case Where(path, test):
+            return Where(path, test, exact=True)
+    return node
 
 
 def _is_operators(operand: Mapping[Any, Any]) -> bool:

@@ -135,6 +135,25 @@ def test_what_has_no_meaning_is_named(source: Any, names: str) -> None:
         matches(source, DOCUMENT)
 
 
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"$gt": 1}, False),
+        ({"$in": [2, 3]}, False),
+        ({"$ne": 2}, True),
+        ({"$eq": [1, 2]}, True),
+        ({"$size": 2}, True),
+        ({"$not": {"$gte": 2}}, True),
+        ({"$gte": 1, "$lte": 2}, False),
+        ({"$elemMatch": {"$gt": 1}}, True),
+    ],
+    ids=str,
+)
+def test_elem_match_does_not_look_into_its_elements(condition: Any, holds: bool) -> None:
+    """An array in an array is one element, as in MongoDB."""
+    assert matches({"rows": {"$elemMatch": condition}}, {"rows": [[1, 2]]}) is holds
+
+
 def test_a_models_filter_cannot_hang_or_flood() -> None:
     with pytest.raises(InvalidFilter, match="too long"):
         matches({"s": {"$regex": "(a|aa)+$"}}, {"s": "a" * 5000 + "b"})
