@@ -162,8 +162,8 @@ def hidden(text: str, given: Sequence[str] = ()) -> str:
 
 
 def shown(url: str | None) -> str:
-    """A URL to show: without its password."""
-    parsed = parse_url(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+    """A URL to show: without its password, and its query, in which there may be one too."""
+    parsed = parse_url(url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).set(query={})
     return hidden(parsed.render_as_string(hide_password=True))
 
 

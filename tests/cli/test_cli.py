@@ -294,10 +294,10 @@ def test_a_password_is_never_shown(run: Run, postgres: Server, tmp_path: Path) -
         == "at mysql://***@h/x and mysql://root@h/y"
     )
     real = postgres.create()
-    with_password = real.replace("postgres@", "postgres:hunter2@")
-    code, out, err = run("stats", "--url", with_password, "--json")
-    assert code == 0
-    assert "hunter2" not in out + err
+    for url in (real.replace("postgres@", "postgres:hunter2@"), f"{real}?password=hunter2"):
+        code, out, err = run("stats", "--url", url, "--json")
+        assert code == 0
+        assert "hunter2" not in out + err
     postgres.drop(real)
 
 
