@@ -196,8 +196,11 @@ class SQLite(Database):
 
         def run() -> tuple[int, list[Any]]:
             cursor = connection.execute(sql, parameters)
-            rows = cursor.fetchall()  # at whose end it commits
-            return cursor.rowcount, rows
+            try:
+                rows = cursor.fetchall()  # at whose end it commits
+                return cursor.rowcount, rows
+            finally:
+                cursor.close()  # or who is interrupted keeps the lock
 
         with self._writing, self._alone or _NOTHING:
             if not self._open:
