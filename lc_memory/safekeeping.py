@@ -120,7 +120,7 @@ class Safekeeping:
             for right in () if dry_run else ("write", "delete"):
                 target._layers.require(target.principal, right, self.scope)
             with shown("Copying") as progress:
-                done = migrate(
+                return migrate(
                     self.backend,
                     target._layers.inner(target.principal),
                     prefix=self.scope,
@@ -128,10 +128,8 @@ class Safekeeping:
                     merge=merge,
                     name="/".join(self.scope),
                     progress=progress,
+                    ending=lambda: target._layers.adopt(self._layers, target.principal),
                 )
-            if not dry_run:
-                target._layers.adopt(self._layers, target.principal)
-            return done
         finally:
             if target is not other:
                 target.close()

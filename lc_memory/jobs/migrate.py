@@ -46,6 +46,7 @@ def migrate(
     merge: bool = False,
     name: str = "",
     progress: Progress | None = None,
+    ending: Callable[[], None] = lambda: None,
 ) -> Migration:
     """Copy every record under the prefix, verbatim: values, versions, times, expiries, owners.
 
@@ -53,7 +54,9 @@ def migrate(
     crash the same call goes on from there. The library's own records (settings, keys, grants)
     are each store's own, and not copied. At the end every record is compared, by digest, in
     both stores. The source is only read; it should not be written meanwhile. ``dry_run`` counts
-    and changes nothing. ``name`` says what is copied, so that another unfinished copy is noticed.
+    and changes nothing. ``name`` says what is copied, so that another unfinished copy is noticed;
+    ``ending`` is what else belongs to it: it is called when all was compared, before the copy
+    counts as finished.
 
     Raises MigrationError if the target holds other records under the prefix (unless ``merge``,
     which overwrites and leaves the others), if another copy into it is unfinished, or if the
@@ -69,6 +72,7 @@ def migrate(
     if merge:
         copied = _same_ids(source, target, prefix)
     result = _compared(belonging(source, prefix), copied, total, tell)
+    ending()
     target.delete(*MARKER)
     return result
 

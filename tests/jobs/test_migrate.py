@@ -10,7 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from lc_memory import Memory, MigrationError, Op, Query, Record, Restore, UnknownStorage
+from lc_memory.errors import LinkedRecord
 from lc_memory.jobs.migrate import MARKER, PAGE, migrate
+from lc_memory.layers.stack import Stack
 from lc_memory.stores.memory import MemoryStore
 from lc_memory.testing import FakeClock
 from lc_memory.testing.writing import NAMES, VALUES
@@ -114,6 +116,23 @@ def test_an_interrupted_copy_goes_on_where_it_was(after: int) -> None:
         assert target.get(*MARKER) is None
         assert [repr(r) for r in target.records(Query(expired=True))] == everything(memory)
         assert target.restored == report.records  # nothing was copied twice
+
+
+def test_a_copy_that_has_not_declared_its_relations_goes_on(monkeypatch: Any) -> None:
+    with Memory("memory://", relations={"has": "refuse"}) as memory, Memory("memory://") as other:
+        first, second = (memory.store_memory("notes", {"id": id}) for id in "ab")
+        memory.link(first, "has", second)
+        with monkeypatch.context() as patch:
+            patch.setattr(Stack, "adopt", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                memory.copy_to(other)
+        memory.copy_to(other)
+        with pytest.raises(LinkedRecord):
+            other.delete_memory("notes", id="b")
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_difference_is_found() -> None:
