@@ -228,6 +228,7 @@ class Store(ABC):
         expired: bool = False,
     ) -> list[Namespace]:
         """The namespaces under the prefix that hold records, in order, from after ``after``."""
+        Query(prefix, limit=limit), check_namespace(after or ())  # or they raise
         found: list[Namespace] = []
         for record in self.records(Query(prefix, expired=expired)):
             if (not found or found[-1] != record.namespace) and (

@@ -34,6 +34,7 @@ from lc_memory.records import (
     Restore,
     State,
     check_id,
+    check_namespace,
 )
 from lc_memory.rows import Row, Step, prepare, settle
 from lc_memory.store import RETRIES, Capabilities, Clock, Index, Store
@@ -199,9 +200,9 @@ class MongoStore(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        conditions = self._candidates(Query(prefix, expired=expired))
+        conditions = self._candidates(Query(prefix, limit=limit, expired=expired))
         if after is not None:
-            conditions.append({"namespace": {"$gt": write_namespace(after)}})
+            conditions.append({"namespace": {"$gt": write_namespace(check_namespace(after))}})
         with self._server.errors():
             names = self._all_names(conditions) if limit is None else self._hop(conditions, limit)
             return [read_namespace(name) for name in names]

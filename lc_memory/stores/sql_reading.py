@@ -18,7 +18,7 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import Id, Namespace, Page, Query, Record, State, check_id
+from lc_memory.records import Id, Namespace, Page, Query, Record, State, check_id, check_namespace
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Index, Store
 from lc_memory.stores.database import Database, Names
@@ -310,7 +310,7 @@ class SQLReader(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        Query(prefix, limit=limit)  # or it raises
+        Query(prefix, limit=limit), check_namespace(after or ())  # or they raise
         start, inclusive = write_namespace(prefix), True
         if after is not None and write_namespace(after) >= start:
             start, inclusive = write_namespace(after), False

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from lc_memory import values
 from lc_memory.errors import StoreReadOnly
-from lc_memory.records import Id, Namespace, Op, Page, Query, Record, State, check_id
+from lc_memory.records import (
+    Id,
+    Namespace,
+    Op,
+    Page,
+    Query,
+    Record,
+    State,
+    check_id,
+    check_namespace,
+)
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Store
 from lc_memory.stores.table import Table, page
@@ -61,7 +71,7 @@ class TableStore(Store):
         limit: int | None = None,
         expired: bool = False,
     ) -> list[Namespace]:
-        Query(prefix, limit=limit)  # or it raises
+        Query(prefix, limit=limit), check_namespace(after or ())  # or they raise
         now = None if expired else self._clock.now()
         return self._look(lambda table: table.living(prefix, after, limit, now))
 

@@ -137,6 +137,10 @@ class WritingContract:
             Query((name,))
         with pytest.raises(InvalidKey):
             store.namespaces((name,))
+        with pytest.raises(InvalidKey):
+            store.namespaces(after=(name,))
+        with pytest.raises(InvalidQuery):
+            store.namespaces(limit=-1)
         assert store.count() == 0
 
     # -- versions, times, owners -----------------------------------------------------------
