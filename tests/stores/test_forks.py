@@ -52,7 +52,9 @@ for child in children:
 @pytest.mark.parametrize("memory_url", ["sqlite", "json", "postgres", "mariadb"], indirect=True)
 def test_forked_processes_do_not_share_connections(memory_url: str) -> None:
     """Or they would read each other's answers, and SQLite lose what a child wrote."""
-    command = [sys.executable, "-c", CODE, memory_url]
+    # From Python 3.12 on it warns of a fork beside other threads, as that of a file store.
+    ignoring = "ignore:This process:DeprecationWarning"
+    command = [sys.executable, "-W", ignoring, "-c", CODE, memory_url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.stderr, done.returncode) == ("", 0)
     with Memory(memory_url) as memory:
