@@ -285,21 +285,21 @@ class LangGraphStore(BaseStore):
 
     def _item(self, record: Record) -> Item:
         return Item(
+            created_at=record.created_at,  # all that the record was told by is read for it
+            updated_at=record.updated_at,
             value=record.value["value"],
             key=record.key,
             namespace=record.namespace[len(self._root) :],
-            created_at=record.created_at,
-            updated_at=record.updated_at,
         )
 
     def _found(self, record: Record, score: float | None) -> SearchItem:
         return SearchItem(
-            record.namespace[len(self._root) :],
-            record.key,
-            record.value["value"],
-            record.created_at,
-            record.updated_at,
-            score,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+            value=record.value["value"],
+            key=record.key,
+            namespace=record.namespace[len(self._root) :],
+            score=score,
         )
 
     # -- expiry ----------------------------------------------------------------------------
