@@ -1,4 +1,4 @@
-"""What a process that is forked does with its parent's connections: it makes its own."""
+"""What a process that is forked does with its parent's connections and files: it opens its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 
 class Holder(Protocol):
-    """Something that keeps connections open."""
+    """Something that keeps connections, or a file, open."""
 
     def forked(self) -> None:
         """Leave them to the parent. Called in the child, with no other thread about."""

@@ -7,12 +7,11 @@ import os
 import random
 import sys
 import time
-import weakref
 from pathlib import Path
-from typing import Final
 
 from lc_memory.errors import StoreUnavailable
 from lc_memory.stores.disk import Disk, Stamp
+from lc_memory.stores.forks import watch
 
 if sys.platform == "win32":
     from filelock import lock_descriptor, unlock_descriptor
@@ -41,7 +40,7 @@ class Kept:
         self._file: int | None = None
         self._disk, self._path, self._name, self._flags = disk, path, str(path), flags
         self._stamp: Stamp = None
-        _kept.add(self)
+        watch(self)
 
     def open(self) -> int:
         """Open what stands at the path now."""
@@ -61,20 +60,7 @@ class Kept:
         if file is not None:
             os.close(file)
 
-    __del__ = close
-
-
-_kept: Final[weakref.WeakSet[Kept]] = weakref.WeakSet()
-
-
-def _forget() -> None:
-    """Close, in a child process, what its parent goes on using."""
-    for kept in list(_kept):
-        kept.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    __del__ = forked = close  # a parent goes on using what its child closes
 
 
 class Tail(Kept):

@@ -135,10 +135,12 @@ class Singles:
         return None
 
     def _upserted(self, step: Step, generation: int) -> list[Record | None] | None:
-        row, _ = settle(step, None, self._clock.ticks(1), self._clock.now())
+        tick = self._clock.ticks(1)
+        row, _ = settle(step, None, tick, self._clock.now())
         assert row is not None
         written = self._database.run_alone(self._upserting, [*_new(row), generation])
         if not written:
+            self._clock.release(tick, 1)
             return None
         version, created, updated, *owner = written[0][0].split(",", 3)
         row = row._replace(
