@@ -95,7 +95,9 @@ class FileStore(TableStore):
         url = parse_url(url)
         name = url.get_backend_name()
         if name not in _FORMATS or not url.database or url.query or url.host:
-            raise UnknownStorage(f"{url} names no file; use one such as json:///memory.json")
+            raise UnknownStorage(
+                f"{name}: the URL names no file, or more than that; use {name}:///memory.{name}"
+            )
         self.path = _checked(url.database)
         self._disk = disk or Disk()
         sealer = Sealer(_key(name, pickle_key))

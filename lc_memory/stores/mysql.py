@@ -130,7 +130,7 @@ class MySQL(ServerDatabase):
     def __init__(self, url: sa.URL, *, durability: str, timeout: float) -> None:
         check_durability(durability)
         if not url.database:
-            raise UnknownStorage(f"{url} names no database; use one such as mysql://user@host/db")
+            raise UnknownStorage("MySQL: the URL names no database; use mysql://user@host/database")
         #: The statements that a connection has prepared.
         self._prepared: WeakKeyDictionary[Any, dict[str, Prepared]] = WeakKeyDictionary()
         super().__init__(

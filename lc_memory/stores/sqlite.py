@@ -386,7 +386,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 def _check_place(url: sa.URL) -> None:
     """See that the folder is there, and that a new file is its owner's alone."""
     if url.host:
-        raise UnknownStorage(f"{url}: names a host; use three slashes: sqlite:///agent_memory.db")
+        raise UnknownStorage("SQLite: the URL names a host; use three slashes: sqlite:///memory.db")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         return
     path = Path(url.database)
