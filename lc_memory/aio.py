@@ -23,18 +23,19 @@ THREADS: Final = 8
 class _Group:
     """Writes of one turn of a loop, and a future that is done when all of them are."""
 
-    __slots__ = ("done", "waiting")
+    __slots__ = ("batches", "done", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
-        self.waiting: list[tuple[list[Op], asyncio.Future[list[Record | None]]]] = []
+        self.batches: list[list[Op]] = []
+        self.waiting: list[asyncio.Future[list[Record | None]]] = []
 
     def deliver(self, done: Future[list[Outcome]]) -> None:
         error = done.exception()
         self.settle([error] * len(self.waiting) if error else done.result())
 
     def settle(self, outcomes: Sequence[Outcome | BaseException]) -> None:
-        for (_, future), outcome in zip(self.waiting, outcomes, strict=True):
+        for future, outcome in zip(self.waiting, outcomes, strict=True):
             if future.done():  # cancelled
                 continue
             if isinstance(outcome, BaseException):
@@ -69,7 +70,7 @@ class AsyncStore:
 
     async def write(self, ops: Sequence[Op]) -> list[Record | None]:
         if not self._grouped:
-            return await self.run(lambda: _told(self.store.write(ops)))
+            return await self.run(lambda: _decode_long(self.store.write(ops)))
         loop = asyncio.get_running_loop()
         group = self._groups.get(loop)
         if group is None:
@@ -79,7 +80,8 @@ class AsyncStore:
             group = self._groups[loop] = _Group(loop)
             loop.call_soon(self._flush, loop)
         future: asyncio.Future[list[Record | None]] = loop.create_future()
-        group.waiting.append((list(ops), future))
+        group.batches.append(list(ops))
+        group.waiting.append(future)
         try:
             return await future
         except asyncio.CancelledError:
@@ -103,7 +105,10 @@ class AsyncStore:
 
     def _write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         outcomes = self.store.write_many(batches)
-        return [o if isinstance(o, Exception) else _told(o) for o in outcomes]
+        for outcome in outcomes:
+            if not isinstance(outcome, Exception):
+                _decode_long(outcome)
+        return outcomes
 
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         context = contextvars.copy_context()
@@ -120,14 +125,14 @@ class AsyncStore:
                 loop.call_soon_threadsafe(group.deliver, done)
 
         try:
-            submitted = self._submit(self._write_many, [ops for ops, _ in group.waiting])
+            submitted = self._submit(self._write_many, group.batches)
         except StoreClosed as error:
             group.settle([error] * len(group.waiting))
         else:
             submitted.add_done_callback(deliver)
 
 
-def _told(records: list[Record | None]) -> list[Record | None]:
+def _decode_long(records: list[Record | None]) -> list[Record | None]:
     """The same, with long values decoded here, where no loop waits for it."""
     for record in records:
         if record is not None:

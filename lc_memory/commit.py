@@ -117,11 +117,17 @@ def write_together(
     committer: GroupCommit[list[Step], list[Record | None]], batches: Sequence[Sequence[Op]]
 ) -> list[Outcome]:
     """Prepare the batches and commit them as one group; what one of them met is its own."""
-    prepared: list[list[Step] | Exception] = []
-    for ops in batches:
-        try:
-            prepared.append(prepare(ops))
-        except Exception as error:  # noqa: BLE001 - a caller's value may raise anything
-            prepared.append(error)
-    done = iter(committer.run([steps for steps in prepared if isinstance(steps, list)]))
-    return [steps if isinstance(steps, Exception) else next(done) for steps in prepared]
+    try:
+        whole = [prepare(ops) for ops in batches]
+    except Exception:  # noqa: BLE001 - a caller's value may raise anything
+        prepared = [_prepared(ops) for ops in batches]
+        done = iter(committer.run([steps for steps in prepared if isinstance(steps, list)]))
+        return [steps if isinstance(steps, Exception) else next(done) for steps in prepared]
+    return committer.run(whole)
+
+
+def _prepared(ops: Sequence[Op]) -> list[Step] | Exception:
+    try:
+        return prepare(ops)
+    except Exception as error:  # noqa: BLE001 - a caller's value may raise anything
+        return error

@@ -149,9 +149,9 @@ class Handle(Layer):
 
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         try:
-            firsts = [op.namespace[:1] for ops in batches for op in ops]
+            firsts = {op.namespace[:1] for ops in batches for op in ops}
         except (AttributeError, TypeError):  # no operation: its batch fails alone
-            firsts = [()]
+            firsts = {()}
         if SYSTEM in firsts or () in firsts:
             return super().write_many(batches)
         return self.inner.write_many(batches)  # there is nothing to refuse or to change
