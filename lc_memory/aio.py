@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from lc_memory.errors import StoreClosed
+from lc_memory.forks import Holder, watch
 from lc_memory.records import Id, Op, Page, Query, Record
 from lc_memory.store import Outcome, Store, closed
 
@@ -45,6 +46,27 @@ class _Group:
         self.done.set_result(None)
 
 
+class _Threads(Holder):
+    """A bounded pool of threads. A child process begins with none, and makes its own."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._closed = False
+        self.forked()
+        watch(self)
+
+    def forked(self) -> None:
+        if not self._closed:
+            self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="lc_memory")
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        return self._pool.submit(work)
+
+    def close(self) -> None:
+        self._closed = True
+        self._pool.shutdown()
+
+
 class AsyncStore:
     """A store for asyncio: the same verbs as coroutines, from any number of event loops.
 
@@ -54,12 +76,12 @@ class AsyncStore:
     """
 
     def __init__(self, store: Store, threads: int = THREADS) -> None:
-        self._bind(store, ThreadPoolExecutor(threads, thread_name_prefix="lc_memory"))
+        self._bind(store, _Threads(threads))
 
-    def _bind(self, store: Store, pool: ThreadPoolExecutor) -> None:
+    def _bind(self, store: Store, threads: _Threads) -> None:
         self.store = store
         self._grouped = store.capabilities.grouped
-        self._pool = pool
+        self._threads = threads
         self._groups: dict[asyncio.AbstractEventLoop, _Group] = {}
 
     async def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
@@ -96,12 +118,12 @@ class AsyncStore:
     def over(self, store: Store) -> AsyncStore:
         """A bridge to another store, such as the same with other layers, on the same threads."""
         other = object.__new__(AsyncStore)
-        other._bind(store, self._pool)
+        other._bind(store, self._threads)
         return other
 
     def close(self) -> None:
         """Wait for the work under way and release the threads; the store stays open."""
-        self._pool.shutdown()
+        self._threads.close()
 
     def _write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         outcomes = self.store.write_many(batches)
@@ -113,7 +135,7 @@ class AsyncStore:
     def _submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         context = contextvars.copy_context()
         try:
-            return self._pool.submit(partial(context.run, work, *args, **kwargs))
+            return self._threads.submit(partial(context.run, work, *args, **kwargs))
         except RuntimeError as error:  # the pool was shut down
             raise closed("memory") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from lc_memory.errors import CommitUnknown
+from lc_memory.forks import Holder, watch
 from lc_memory.records import Op, Record
 from lc_memory.rows import Step, prepare
 from lc_memory.store import Outcome
@@ -24,7 +25,7 @@ class _Entry(Generic[Batch, Result]):
         self.gate: threading.Lock | None = None  # where its writer waits
 
 
-class GroupCommit(Generic[Batch, Result]):
+class GroupCommit(Holder, Generic[Batch, Result]):
     """Collects the batches of all threads and has one of them commit for the others.
 
     ``commit`` is given a list of batches and returns an outcome for each: a result, or the
@@ -38,6 +39,11 @@ class GroupCommit(Generic[Batch, Result]):
     ) -> None:
         self._commit = commit
         self._most = most
+        self.forked()
+        watch(self)
+
+    def forked(self) -> None:
+        """Begin with nobody waiting: who waits, and who leads them, are the parent's threads."""
         self._lock = threading.Lock()  # of the two below
         self._waiting: list[_Entry[Batch, Result]] = []
         self._leader: _Entry[Batch, Result] | None = None

@@ -21,6 +21,7 @@ from lc_memory.errors import (
     StoreClosed,
     Unsupported,
 )
+from lc_memory.forks import Holder, watch
 from lc_memory.records import (
     ABSENT,
     Clear,
@@ -308,7 +309,7 @@ class Store(ABC):
         self.close()
 
 
-class Clock:
+class Clock(Holder):
     """Times that never repeat and never go back within one process.
 
     ``now`` is where time comes from (tests pass their own). Two writes never share a time stamp,
@@ -318,7 +319,11 @@ class Clock:
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
         self._now = now
         self._last = 0
-        self._lock = threading.Lock()
+        self.forked()
+        watch(self)
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()  # a thread of the parent may have had the other
 
     def now(self) -> int:
         """The time in microseconds since 1970, for asking what has expired."""

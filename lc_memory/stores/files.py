@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from lc_memory.errors import (
     StoreUnavailable,
     UnknownStorage,
 )
+from lc_memory.forks import Holder, held, watch
 from lc_memory.records import ABSENT, Clear, Delete, Namespace, Op, Record, Restore
 from lc_memory.rows import Step, prepare
 from lc_memory.store import Capabilities, Outcome, closed, outcome
@@ -59,7 +60,7 @@ _STEP_BACK: Final = 0.0006
 _log = logging.getLogger("lc_memory.files")
 
 
-class FileStore(TableStore):
+class FileStore(TableStore, Holder):
     """Records in a file: ``json:///memory.json``, or ``yaml:``, ``csv:``, ``pickle:``.
 
     Three slashes come before a relative path, four before an absolute one. Several processes of
@@ -118,6 +119,19 @@ class FileStore(TableStore):
         self._look(lambda table: None)
         with self._guard:
             self._fold_later()
+        watch(self)
+
+    def resting(self, deadline: float) -> AbstractContextManager[None]:
+        return held(deadline, self._turn, self._guard)
+
+    def forked(self) -> None:
+        """Go on from what the parent had read, unless it was just reading or writing."""
+        if self._turn.locked() or self._guard.locked():
+            self._is_open = False
+            self._turn, self._guard = threading.Lock(), threading.Lock()
+        self._folder = None
+        if not self._closing.is_set():
+            self._closing = threading.Event()
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from lc_memory.errors import StoreUnavailable
+from lc_memory.forks import Holder, watch
 from lc_memory.stores.disk import Disk, Stamp
-from lc_memory.stores.forks import watch
 
 if sys.platform == "win32":
     from filelock import lock_descriptor, unlock_descriptor
@@ -30,7 +30,7 @@ else:  # where that does the same, in more steps
     _TAKE, _LET_GO = LOCK_EX | LOCK_NB, LOCK_UN
 
 
-class Kept:
+class Kept(Holder):
     """A file that stays open from one use to the next, as long as it is the one at its path.
 
     A child process opens its own: a lock on what it inherited would be its parent's as well.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from lc_memory.stores.forks import watch
+from lc_memory.forks import Holder, watch
 
 
-class Pool:
+class Pool(Holder):
     """At most ``most`` connections at once; ``kept`` of them stay open while nobody uses them.
 
     ``timeout`` (seconds) bounds the wait for one. Every connection that was taken is to be given

@@ -28,11 +28,11 @@ from lc_memory.errors import (
     UnknownStorage,
 )
 from lc_memory.filters import Node
+from lc_memory.forks import Holder, held, watch
 from lc_memory.records import Id
 from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, Upserting, check_durability
-from lc_memory.stores.forks import watch
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 
@@ -92,7 +92,14 @@ class _Session(Session):
                 left -= size
 
 
-class SQLite(Database):
+class _Shut(deque[_Connection]):
+    """Where connections come back to, and are not taken from."""
+
+    def pop(self, at: int = -1, /) -> _Connection:
+        raise IndexError
+
+
+class SQLite(Database, Holder):
     """The connections to one SQLite file.
 
     Readers take any idle connection; there is one writer at a time in this process, and
@@ -128,20 +135,48 @@ class SQLite(Database):
         )
         self._alone = threading.RLock() if in_memory else None
         self._inherited: list[_Connection] = []
-        self._connections: list[_Connection] = []
+        self._lost = False
         self._open = True
-        self.forked()
+        self._begin()
         if not in_memory:
             watch(self)
+
+    def _begin(self) -> None:
+        self._connections: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
+        self._writer: _Connection | None = None
+        self._writing = threading.Lock()
+        self._connecting = threading.Lock()
+
+    @contextlib.contextmanager
+    def resting(self, deadline: float) -> Iterator[None]:
+        """Keep every connection from use: nobody in a child could free SQLite's own locks."""
+        with held(deadline, self._writing, self._connecting):
+            idle, self._idle = self._idle, _Shut()
+            try:
+                while self._are_out(idle) and time.monotonic() < deadline:
+                    time.sleep(0.0005)
+                yield
+            finally:
+                self._idle.extend(idle)
+                self._idle = deque(self._idle)
 
     def forked(self) -> None:
         """Begin with no connection. What SQLite knows of its locks would be the parent's: it
         might give up the file while it is written here."""
+        self._lost |= (
+            self._writing.locked()
+            or self._connecting.locked()
+            or self._are_out()
+            or any(raw.in_transaction for _, raw in self._connections)
+        )
         self._inherited += self._connections
-        self._connections = []
-        self._idle: deque[_Connection] = deque()
-        self._writer: _Connection | None = None
-        self._writing = threading.Lock()
+        self._begin()
+
+    def _are_out(self, idle: Sequence[_Connection] = ()) -> bool:
+        """Whether any reader is using a connection."""
+        there = len(self._idle) + len(idle) + (self._writer is not None)
+        return there < len(self._connections)
 
     # -- the three ways to use a connection ------------------------------------------------
 
@@ -257,9 +292,9 @@ class SQLite(Database):
             if self._writer is not None:
                 self._writer[0].close()
                 self._writer = None
-        while self._idle:
-            self._idle.pop()[0].close()
-        self._connections.clear()
+            while self._idle:
+                self._idle.pop()[0].close()
+            self._connections.clear()
         self.engine.dispose()
 
     @contextlib.contextmanager
@@ -294,10 +329,7 @@ class SQLite(Database):
             raise closed("store")
         with self._alone or _NOTHING:
             try:
-                try:
-                    taken = self._idle.pop()
-                except IndexError:
-                    taken = self._connect()
+                taken = self._take()
                 try:
                     yield taken[1]
                 finally:
@@ -307,21 +339,27 @@ class SQLite(Database):
 
     def _writing_connection(self) -> sqlite3.Connection:
         if self._writer is None:
-            self._writer = self._connect()
+            self._writer = self._take()
             self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _patiently
         _undo(self._writer[1])  # if an interrupt kept whoever had it from doing so
         return self._writer[1]
 
+    def _take(self) -> _Connection:
+        """An idle connection, or a new one."""
+        with self._connecting:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                return self._connect()
+
     def _connect(self) -> _Connection:
-        inherited, self._inherited = self._inherited, []
-        if any(raw.in_transaction for _, raw in inherited):  # closing it would undo the parent's
-            self._inherited = inherited
+        if self._lost:  # to close what was in use might wait for ever, or undo the parent's writes
             raise StoreUnavailable(
-                f"SQLite {self.place!r}: this process was forked while its parent wrote; open the "
-                "memory anew here"
+                f"SQLite {self.place!r}: this process was forked in the middle of its parent's "
+                "work, and cannot use the file; fork at another time, or spawn a process"
             )
-        for theirs, _ in inherited:
-            theirs.close()
+        while self._inherited:
+            self._inherited.pop()[0].close()
         pooled = self.engine.raw_connection()
         raw = pooled.driver_connection
         assert isinstance(raw, sqlite3.Connection)
