@@ -92,7 +92,7 @@ class Record(_Told):
 
         def __getattr__(self, name: str) -> Any:
             if name == "value":
-                _set_value(self, values.decode(self._row.text))
+                _set_value(self, self._row.value())
                 return self.value
             if name not in _FIELDS:
                 raise AttributeError(f"a Record has no {name!r}")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from lc_memory import values
-from lc_memory.errors import Conflict
+from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.records import (
     Absent,
     Append,
@@ -30,6 +30,7 @@ from lc_memory.records import (
     Seen,
     State,
     Touch,
+    Value,
     check_name,
     check_namespace,
     check_time,
@@ -50,7 +51,16 @@ class Row(NamedTuple):
 
     def record(self) -> Record:
         """The record. Raises CorruptStore."""
-        return Record.told_by(self, values.decode(self.text))
+        return Record.told_by(self, self.value())
+
+    def value(self) -> Value:
+        """The value. Raises CorruptStore, naming the record."""
+        try:
+            return values.decode(self.text)
+        except CorruptStore as error:
+            raise CorruptStore(
+                f"{'/'.join(self.namespace)}, {self.key!r}: {error}; restore a backup"
+            ) from error
 
     @classmethod
     def of(cls, record: Record, text: str) -> Row:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-from lc_memory import values
 from lc_memory.errors import CorruptStore
 from lc_memory.records import (
     ABSENT,
@@ -363,7 +362,7 @@ def entries(row: Row, indexes: dict[Index, int]) -> Iterator[Entry]:
     """What the indexes hold of a row."""
     covering = [pair for pair in indexes.items() if pair[0].covers(row.namespace)]
     if covering:
-        value = values.decode(row.text)
+        value = row.value()
         for index, number in covering:
             for key in index_keys(value, index.path):
                 yield number, key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import sqlite3
@@ -12,20 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
 from lc_memory.errors import (
-    CorruptStore,
     LCMemoryError,
-    StoreError,
-    StoreFull,
-    StoreReadOnly,
     StoreUnavailable,
-    UnknownStorage,
 )
 from lc_memory.filters import Node
 from lc_memory.forks import Holder, held, watch
@@ -35,6 +28,7 @@ from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, Upserting, check_durability
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
+from lc_memory.stores.sqlite_faults import check_place, in_our_words, is_busy
 
 if TYPE_CHECKING:
     from lc_memory.store import Clock
@@ -50,9 +44,6 @@ _INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \([^)]+\)) VALUES \
 #: characters): what was bound to a statement stays in memory until it is used again.
 _AT_ONCE: Final = (50, 10, 1)
 _SHORT: Final = 10_000
-
-_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
 
 #: A connection of the engine's pool, and the driver's own within it.
 _Connection: TypeAlias = tuple[sa.PoolProxiedConnection, sqlite3.Connection]
@@ -125,7 +116,7 @@ class SQLite(Database, Holder):
         self._synchronous = check_durability(durability).upper()
         self._timeout = timeout
         in_memory = self.place == ":memory:"
-        _check_place(url)
+        check_place(url)
         self.engine = sa.create_engine(
             url.set(drivername="sqlite+pysqlite"),
             # Connections are kept hot here: taking one out of the engine's pool costs more than
@@ -387,54 +378,15 @@ class SQLite(Database, Holder):
             try:
                 return lock()
             except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
+                if not is_busy(error) or time.monotonic() > deadline:
                     raise
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - a nap, not a secret
 
     def _translated(self, error: Exception) -> LCMemoryError:
-        if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
-            error = error.orig
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        where = f"SQLite {self.place!r}"
-        if code in _BUSY:
-            return StoreUnavailable(
-                f"{where}: another process held the write lock for over {self._timeout:g} s"
-            )
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFull(f"{where}: the disk is full; nothing of this write was kept")
-        if code == sqlite3.SQLITE_READONLY:
-            return StoreReadOnly(f"{where}: read-only; check the file's and folder's permissions")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return CorruptStore(f"{where}: {error}; restore a backup, or name another file")
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return StoreUnavailable(f"{where}: cannot be opened; check the path and permissions")
-        return StoreError(f"{where}: {error}")
+        return in_our_words(error, self.place, self._timeout)
 
 
 def _undo(connection: sqlite3.Connection) -> None:
     """Leave the transaction that the connection is in, if it is in one."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-
-
-def _is_busy(error: sqlite3.OperationalError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
-
-
-def _check_place(url: sa.URL) -> None:
-    """See that the folder is there, and that a new file is its owner's alone."""
-    if url.host:
-        raise UnknownStorage("SQLite: the URL names a host; use three slashes: sqlite:///memory.db")
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        return
-    path = Path(url.database)
-    try:
-        has_folder, is_folder = path.parent.is_dir(), path.is_dir()
-        with contextlib.suppress(OSError):  # an existing file keeps its mode; SQLite says the rest
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        raise StoreUnavailable(f"SQLite {url.database!r}: {error}") from error
-    if not has_folder:
-        raise StoreUnavailable(f"SQLite {url.database!r}: there is no folder {path.parent}")
-    if is_folder:
-        raise StoreUnavailable(f"SQLite {url.database!r}: is a folder, not a file")

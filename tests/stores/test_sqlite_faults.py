@@ -113,6 +113,34 @@ def test_a_full_disk_keeps_what_was_there(small_disk: SQLStore) -> None:
     assert small_disk.put(("n",), "small", {}).version == 1  # and the store goes on
 
 
+GROWING = """
+import resource, signal, sys
+from lc_memory import Memory, StoreFull
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+memory = Memory(sys.argv[1])
+kept = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    while True:
+        memory.store_memory("many", {"id": kept, "text": "x" * 5000})
+        kept += 1
+except StoreFull as error:
+    print(error)
+print(kept == len(memory.search_memory("many")) > 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of that kind")
+def test_a_file_that_may_not_grow_keeps_what_was_there(tmp_path: Path) -> None:
+    """As with a quota: the write fails, and not for want of room on the disk."""
+    command = [sys.executable, "-c", GROWING, f"sqlite:///{tmp_path}/m.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    said, kept = done.stdout.splitlines()
+    assert "nothing of this write was kept" in said
+    assert (kept, done.stderr) == ("True", "")
+
+
 def test_a_read_only_file(tmp_path: Path) -> None:
     with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
         store.put(("n",), "k", {"v": 1})
@@ -135,16 +163,29 @@ def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path, content: by
     assert path.read_bytes() == content
 
 
+def test_a_file_of_a_format_that_is_none(tmp_path: Path) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        store.put(("n",), "k", {"v": 1})
+    content = bytearray((tmp_path / "m.db").read_bytes())
+    content[44:48] = b"\xff" * 4  # the format of its schema
+    (tmp_path / "m.db").write_bytes(content)
+    with pytest.raises(CorruptStore, match="restore a backup"):
+        SQLStore(f"sqlite:///{tmp_path}/m.db")
+
+
 def test_a_damaged_value_is_never_answered(tmp_path: Path) -> None:
     with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
         store.put(("n",), "k", {"v": 1})
         for text in ('{"v":', "[1]", "", '{"$what": 1}', '{"x": {"$bytes": "é"}}', "null"):
             with contextlib.closing(sqlite3.connect(tmp_path / "m.db")) as database, database:
                 database.execute("UPDATE lc_memory_records SET value = ?", (text,))
-            with pytest.raises(CorruptStore):
+            with pytest.raises(CorruptStore, match=r"n, 'k': a stored value .*; restore a backup"):
                 store.get(("n",), "k")
-            with pytest.raises(CorruptStore):
+            with pytest.raises(CorruptStore, match="n, 'k': "):
                 store.find(Query(("n",)))
+        _change(tmp_path / "m.db", "UPDATE lc_memory_records SET value = CAST(x'22ff22' AS TEXT)")
+        with pytest.raises(CorruptStore, match="restore a backup"):
+            store.get(("n",), "k")
 
 
 def test_a_damaged_row_is_an_error_of_ours(tmp_path: Path) -> None:
