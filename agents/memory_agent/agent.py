@@ -148,7 +148,9 @@ class MemoryAgent(Memory):
             lines.append(f"You have finished {done} ({progress['progress_percentage']:g}%).")
         if due := progress.get("due_for_review"):
             lines.append(f"Due for review today: {' and '.join(due)}.")
-        if progress["next_topic"]:
+        if current := progress["current_topic"]:
+            lines.append(f"You are learning {current}.")
+        elif progress["next_topic"]:
             lines.append(f"Next: {progress['next_topic']}.")
         return " ".join(lines)
 

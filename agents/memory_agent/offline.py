@@ -32,8 +32,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from .offline_english import Ask, Forget, Meaning, Progress, Remember, Review, understand
+from .offline_english import understand
 from .offline_learning import STATEMENTS, statements_in
+from .offline_meanings import Ask, Forget, Meaning, Progress, Remember, Review
 from .offline_memory import Memory, Outcome, read_memory, recollect, settle
 from .offline_replies import reply
 from .offline_words import READ_AT_MOST, topics_in
@@ -201,7 +202,7 @@ def calls_for(
                 calls.append(("update_progress", done | ({"current": current} if current else {})))
             case Review(topic, rating) if rating:
                 calls.append(("review", {"topic": topic, "rating": rating}))
-            case Ask("fact", question) if not recollect(question, memory.notes):
+            case Ask("fact", question) if not recollect(question, memory):
                 calls.append(("recall", {"query": question}))
     return [call for call in calls if call[0] in bound]
 

@@ -1,4 +1,4 @@
-"""Plain English read by rules: a message goes in, small frozen meanings come out.
+"""Plain English read by rules: a message goes in, meanings (`offline_meanings`) come out.
 
 `understand` tries `RULES` on each clause of the message, in order, until one speaks.
 """
@@ -7,9 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
+from .offline_meanings import (
+    NEXT_ONE,
+    THAT_ONE,
+    WHOLE_COURSE,
+    Ask,
+    Chat,
+    Forget,
+    Meaning,
+    Progress,
+    Remember,
+    Review,
+    Unclear,
+    Unfinished,
+)
 from .offline_words import (
     ADVERB,
     ANSWER,
@@ -31,67 +43,6 @@ from .offline_words import (
     words,
 )
 
-THAT_ONE, NEXT_ONE, WHOLE_COURSE = "<it>", "<next>", "<all>"
-"""Stand for topics that only the conversation or the memory can name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Something to keep; `topic` is what a preference is about."""
-
-    content: str
-    kind: Literal["name", "email", "level", "preference", "fact"] = "fact"
-    topic: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Something to forget: a kind, a preference's topic, a fact's words, or "everything"."""
-
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Topics that are finished, and the one being learned."""
-
-    completed: tuple[str, ...] = ()
-    current: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Review:
-    """A topic that was looked at again, and how that went ("" where it is not said)."""
-
-    topic: str
-    rating: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question about "me", "name", "email", "level", "next", "progress", "preferences",
-    "completed" (`subject`: a topic or ""), "review", a "lesson" (`subject`: the topic) or a "fact"
-    (`subject`: the question)."""
-
-    about: str
-    subject: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """Small talk: a key of `SMALL_TALK`, or "unkept" for what is heard and not kept."""
-
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """A clause that no rule follows."""
-
-    text: str
-
-
-Meaning = Remember | Forget | Progress | Review | Ask | Chat | Unclear
 Rule = Callable[[str, tuple[str, ...]], list[Meaning]]
 
 
@@ -136,7 +87,10 @@ ASKS = {
     ),
     "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
     "email": words(r".*\bmy e-?mail\b.{0,30}"),
-    "level": words(r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i"),
+    "level": words(
+        r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i|"
+        r"(?:what|which)(?:'s| is)? (?:\w+ )?level (?:am i|do i have|i'm)\b.{0,30}"
+    ),
     "review": words(
         r"(?:what|which|do i|is|are)\b.{0,40}\b(?:review|revise|repeat|refresh|due)\b.*|"
         r"(?:my )?(?:reviews?|revisions?)(?: today)?"
@@ -147,14 +101,16 @@ ASKS = {
         r"(?:what|where) (?:do|can|could) i (?:\w+ ){1,3}(?:next|now)"
     ),
     "completed": words(
-        r"(?:what|which).{0,30}? (?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
+        r"(?:what|which)(?! percent).{0,30}? (?:have|did) i (?:already )?"
+        r"(?:finish|complet|done|learn|cover).*|"
         r"(?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
         r"(?:what|which).{0,30}?(?:'s| is| are) (?:done|finished|completed)"
     ),
     "progress": words(
-        r".*\b(?:how far|progress|how much (?:of|have)|what percentage|how am i doing|"
-        r"what(?:'s| is) left)\b.*|"
-        r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|on|doing)\b.*"
+        r".*\b(?:how far|progress|how (?:much|many) (?:of|have|percent|topics)|"
+        r"(?:what|which) percent(?:age)?|how am i (?:doing|getting on|coming along)|"
+        r"what(?:'s| is) left)\b.*|where (?:do i stand|am i)(?: (?:now|in the course|so far))?|"
+        r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|stuck on|on|doing)\b.*"
     ),
     "preferences": words(r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*"),
 }
@@ -244,14 +200,15 @@ def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 # What a clause that states a taste begins with, and then the tastes that it may state.
 TASTE = words(
-    r"(?:i(?:'d)? (?:(?:really|also|much|still|usually|always|would|do) )*(?:don't |dis|hate )?"
+    r"(?:i(?:'d)? (?:(?:really|also|much|still|usually|always|would|do|no longer) )*"
+    r"(?:don't |dis|hate )?"
     r"(?:prefer|like|love|rather|want|need|enjoy)|keep|give|use|show|make|be|answer|reply|respond|"
     r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
     r"(?:\w+ )?language)(?!\w)|"
     rf"(?=(?:{LENGTH}|{LANGUAGE}) )"
 )
 ANSWER_LENGTH = words(
-    rf"\b(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
+    rf"\b(?<!\bno )(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
     r"(?:keep|make|be|answer|reply|explain|like(?= it| them| things| your))"
     rf"(?: (?:it|them|things|me|your|more|very|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b"
 )
@@ -311,10 +268,11 @@ OWN_EMAIL = words(
     r"\bmy (?:(?:new|work|private|school) )?e?-?mail|\b(?:reach|write|mail)(?: to)? me"
 )
 OWN_LEVEL = words(
-    r"(?:(?:i'd say )?i'm|i (?:have|consider myself|feel)|my (?:\w+ )?level(?:'s| is)|level)? ?"
+    r"(?:(?:i'd say )?i'm|i've become|i(?:'d)? (?:have|consider myself|call myself|became|feel)|"
+    r"my (?:\w+ )?level(?:'s| is)|level)? ?"
     rf"(?:{ADVERB} )*(?P<level>{LEVEL})(?: (?:level|programmer|coder|developer|learner))?"
     rf"(?: (?:in|at|with|to) (?:programming|coding|computers|this|it|{LANGUAGE}))?"
-    r"(?: (?P<origin>from .*)|(?:,| and| with| but| who) .*)?"
+    r"(?: (?:now|by now|these days))?(?: (?P<origin>from .*)|(?:,| and| with| but| who) .*)?"
 )
 NEW_TO_IT = words(
     rf"i'm (?:{ADVERB} )*new to (?:programming|coding|this|it|computers|{LANGUAGE})\b.*"
@@ -323,6 +281,10 @@ FINISHED = words(
     rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
     r"learned|learnt|(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the))*"
     r"(?P<what>.*)"
+)
+UNFINISHED = words(
+    r"i (?:haven't|didn't|have not|did not|never)(?: (?:yet|really|actually|quite|even))* "
+    r"(?:finish|complet|master|learn|done|do|cover)\w*(?P<what>.*)"
 )
 ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
 REVIEWED = words(
@@ -339,7 +301,7 @@ RATINGS = {
 }
 LEARNING = words(
     r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |(?P<lets>let's |(?=continue|go on|move on)))?"
-    rf"(?:{ADVERB} )*(?:learning|studying|working|"
+    rf"(?:{ADVERB} )*(?:learning|studying|working|stuck|struggling|"
     r"practi[sc]ing|on|doing|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
@@ -347,6 +309,11 @@ NAMED = words(
     r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|"
     r"(?:the )?name(?:'s| is)) (?P<name>.+)"
 )
+RENAMED = words(
+    r"(?:my (?:full |first )?name(?:'s| is| was)(?:n't| not)|i'm not) [^,]{1,60}?(?:,|,? but) "
+    r"(?:it's |it is |i'm |my name(?:'s| is) |call me )?(?P<name>.+)"
+)
+ENDED = words(r"i(?P<m>'m)? no longer (?P<what>.+)|i don't (?P<does>.+) (?:any ?more|any longer)")
 I_DO = words(r"i (?:(?:also|really|always|usually|often|still|just) )*(?P<verb>\w+) (?P<rest>.+)")
 I_HAVE = words(r"i've (?:got )?(?P<rest>.+)")
 I_AM = words(
@@ -356,6 +323,30 @@ I_AM = words(
 )
 BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*")
 MY_OWN = words(r"my (?P<rest>(?:[\w'-]+ ){1,6}(?:is|are|was|were|has|have) .+)")
+
+
+def renamed(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    """ "My name isn't Bob, it's Robert": the name after the wrong one."""
+    said = RENAMED.fullmatch(clause)
+    found, rest = name_in(said["name"]) if said else ("", "")
+    return [Remember(found, "name")] if found and not rest else []
+
+
+def ended(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    """ "I no longer have a cat" forgets what "I have a cat" has kept."""
+    said = ENDED.fullmatch(clause)
+    if not said:
+        return []
+    held = f"I{said['m'] or ''} {said['what'] or said['does']}"
+    kept = [m for m in _first(STATEMENTS, held, course) if isinstance(m, Remember)]
+    return [
+        Forget(
+            m.kind
+            if m.kind in ("name", "email", "level")
+            else f"{m.topic or ''} {m.content}".strip()
+        )
+        for m in kept
+    ]
 
 
 def denial(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -373,6 +364,11 @@ def level(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         kept: list[Meaning] = [Remember(LEVELS[said["level"].casefold()], "level")]
         return kept + ([Remember(f"is {said['origin']}")] if said["origin"] else [])
     return [Remember("beginner", "level")] if NEW_TO_IT.fullmatch(clause) else []
+
+
+def unfinished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    said = UNFINISHED.fullmatch(clause)
+    return [Unfinished(topic) for topic in topics_in(said["what"], course)] if said else []
 
 
 def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -442,6 +438,7 @@ def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 
 STATEMENTS: tuple[Rule, ...] = (
-    preferences, denial, email, level, finished, reviewed, learning, name, fact,
+    preferences, renamed, ended, unfinished, denial, email, level, finished, reviewed, learning,
+    name, fact,
 )  # fmt: skip
 RULES: tuple[Rule, ...] = (small_talk, forgetting, remembering, question, *STATEMENTS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .offline_english import Remember, understand
+from .offline_english import understand
+from .offline_meanings import Remember
 
 #: The structured output that it knows (`lc_memory.learning.Statements`).
 STATEMENTS = "Statements"

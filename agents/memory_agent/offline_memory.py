@@ -11,7 +11,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .offline_english import NEXT_ONE, THAT_ONE, WHOLE_COURSE, Ask, Chat, Meaning, Progress, Review
+from .offline_meanings import (
+    NEXT_ONE,
+    THAT_ONE,
+    WHOLE_COURSE,
+    Ask,
+    Chat,
+    Forget,
+    Meaning,
+    Progress,
+    Review,
+    Unfinished,
+)
 from .offline_words import COURSE, lexicon
 
 
@@ -43,6 +54,12 @@ class Memory:
             for topic, value in self.preferences.items()
         )
         return (*self.facts, *likes)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What is known of name, level and email."""
+        said = {"name": self.name, "level": self.level, "email": self.email}
+        return {kind: value for kind, value in said.items() if value}
 
     @property
     def brief(self) -> bool:
@@ -127,6 +144,8 @@ def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
 
     def settled(meaning: Meaning) -> Meaning:
         match meaning:
+            case Unfinished(topic):
+                return Forget(topic) if topic in memory.completed else Chat("unkept")
             case Progress(completed, learning):
                 done = [t for topic in completed for t in named.get(topic, (topic,)) if t]
                 now = named.get(learning or "", (learning,))[0] or None
@@ -151,9 +170,10 @@ STOP_WORDS = lexicon(
 )
 
 
-def recollect(question: str, notes: Sequence[str]) -> list[str]:
-    """The notes, three at most, that share the most words with a question."""
+def recollect(question: str, memory: Memory) -> list[str]:
+    """What is known, three things at most, that shares the most words with a question."""
     asked = _stems(question)
+    notes = [*memory.notes, *(f"{kind} is {value}" for kind, value in memory.about.items())]
     shared = {note: len(asked & _stems(note)) for note in notes}
     most = max(shared.values(), default=0)
     return [note for note, count in shared.items() if count == most][:3] if most else []
@@ -227,7 +247,11 @@ def _without(memory: Memory, gone: Collection[str]) -> Memory:
         memory = _with(memory, kind, "") if kind in gone else memory
     return replace(
         memory,
-        preferences={topic: v for topic, v in memory.preferences.items() if topic not in gone},
+        preferences={
+            topic: value
+            for topic, value in memory.preferences.items()
+            if topic not in gone and f"{topic}: {value}" not in gone
+        },
         facts=tuple(fact for fact in memory.facts if fact not in gone),
     )
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .offline_english import (
-    Ask,
-    Chat,
-    Forget,
-    Meaning,
-    Progress,
-    Remember,
-    Review,
-    Unclear,
-    understand,
-)
+from .offline_english import understand
+from .offline_meanings import Ask, Chat, Forget, Meaning, Progress, Remember, Review, Unclear
 from .offline_memory import Memory, Outcome, learned, recollect
 from .offline_words import READ_AT_MOST, told
 
@@ -203,14 +194,13 @@ def answer_to(ask: Ask, memory: Memory) -> str:
             return f"Your preferences: {'; '.join(likes) or 'none that I know of'}."
         case "lesson":
             return lesson(ask.subject, memory)
-    found = [told(note) for note in recollect(ask.subject, memory.notes)]
+    found = [told(note) for note in recollect(ask.subject, memory)]
     return f"You told me that {listed(found)}." if found else "I have nothing about that in memory."
 
 
 def portrait(memory: Memory) -> str:
     """All that is known, in a few sentences."""
-    about = {"name": memory.name, "level": memory.level, "email": memory.email}
-    told_me = [f"your {kind} is {value}" for kind, value in about.items() if value]
+    told_me = [f"your {kind} is {value}" for kind, value in memory.about.items()]
     told_me += [told(note) for note in memory.notes[:10]]
     more = len(memory.notes) - 10
     told_me += [f"{more} more things"] if more > 0 else []

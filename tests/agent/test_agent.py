@@ -220,6 +220,32 @@ def test_a_turn_is_kept_whole_behind_messages_of_the_same_id(url: str) -> None:
         assert [m.text for m in history.messages] == ["a", "a", "Hello", "All of it."]
 
 
+def test_what_was_said_can_be_corrected_later(url: str) -> None:
+    """Each time by an agent that only knows what is stored."""
+
+    def said(text: str) -> str:
+        with MemoryAgent(url=url, model=OfflineModel()) as agent:
+            return agent.chat(text)
+
+    said("I'm Bob, a beginner, and I like long answers and Rust examples.")
+    said("I've finished variables, functions and classes. I'm learning inheritance.")
+    said("My name isn't Bob, it's Bea.")
+    said("I'm intermediate now.")
+    said("I no longer like long answers. I no longer like Rust examples.")
+    said("I haven't finished classes yet.")
+    with MemoryAgent(url=url, model=OfflineModel()) as agent:
+        known = agent.knowledge.snapshot()
+        assert known["profile"] == {
+            "name": "Bea",
+            "experience_level": "intermediate",
+            "preferences": {"answer length": "short"},
+        }
+        assert known["progress"]["completed_topics"] == ["variables", "functions"]
+        told = "You have finished variables and functions (50%). You are learning inheritance."
+        assert agent.greeting() == f"Welcome back, Bea! {told}"
+        assert agent.chat("Where do I stand?").startswith(told)
+
+
 # -- the terminal ------------------------------------------------------------------------------
 
 

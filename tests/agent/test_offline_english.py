@@ -10,7 +10,8 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from memory_agent.offline import OfflineModel
-from memory_agent.offline_english import (
+from memory_agent.offline_english import understand
+from memory_agent.offline_meanings import (
     THAT_ONE,
     Ask,
     Chat,
@@ -20,7 +21,6 @@ from memory_agent.offline_english import (
     Remember,
     Review,
     Unclear,
-    understand,
 )
 from memory_agent.offline_memory import Memory
 from memory_agent.offline_replies import LESSONS, lesson
@@ -49,12 +49,16 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "I'm Ada from Oslo": [Remember("Ada", "name"), Remember("is from Oslo")],
     "I'm not Bob, I'm Ada": [Remember("Ada", "name")],
     "call me Zo from now on": [Remember("Zo", "name")],
+    "My name isn't Bob, it's Robert.": [Remember("Robert", "name")],
+    "my name is not Bob but Robert": [Remember("Robert", "name")],
     # email and level
     "my email is ada@example.org.": [Remember("ada@example.org", "email")],
     "ada.l+x@example.co.uk": [Remember("ada.l+x@example.co.uk", "email")],
     "I'm a beginner": [Remember("beginner", "level")],
     "I'm fairly advanced": [Remember("advanced", "level")],
     "I have an intermediate level": [Remember("intermediate", "level")],
+    "I'm intermediate now": [Remember("intermediate", "level")],
+    "I'd call myself advanced": [Remember("advanced", "level")],
     "I'm new to programming": [Remember("beginner", "level")],
     "I'm a total Python beginner": [Remember("beginner", "level")],
     "I'm an intermediate developer from Oslo": [
@@ -70,6 +74,8 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "please keep it short": [Remember("short", "preference", "answer length")],
     "could you keep it short, please?": [Remember("short", "preference", "answer length")],
     "I don't like long answers": [Remember("short", "preference", "answer length")],
+    "I no longer like long answers": [Remember("short", "preference", "answer length")],
+    "I no longer like short answers": [Remember("long", "preference", "answer length")],
     "I prefer short answers, not long ones": [Remember("short", "preference", "answer length")],
     "actually I prefer long answers": [Remember("long", "preference", "answer length")],
     "No emojis, please": [Remember("no", "preference", "emojis")],
@@ -108,6 +114,7 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "I'm learning classes": [Progress(current="classes")],
     "I'm working on inheritance": [Progress(current="inheritance")],
     "let's start classes": [Progress(current="classes")],
+    "I'm stuck on classes": [Progress(current="classes")],
     "I'm currently on functions": [Progress(current="functions")],
     "I've finished variables. Now I'm learning functions": [Progress(("variables",), "functions")],
     # facts
@@ -125,6 +132,10 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "I like long walks": [Remember("likes long walks")],
     # forgetting
     "forget my name": [Forget("name")],
+    "I no longer have a cat": [Forget("has a cat")],
+    "I don't like tea any more": [Forget("likes tea")],
+    "I no longer like Python examples": [Forget("examples Python")],
+    "I'm no longer a beginner": [Forget("level")],
     "please forget that I have a cat": [Forget("has a cat")],
     "forget that I prefer short answers": [Forget("answer length")],
     "forget everything about me": [Forget("everything")],
@@ -145,7 +156,8 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
 NOT_LEARNED = [
     "", "   ", "?", "Hello", "Hello Ada", "hello, this is a test", "I'm tired", "I'M TIRED",
     "I'm not sure", "I'm Norwegian", "I'm a bit lost", "I'm dizzy", "I'm not Ada",
-    "my name is not Ada", "I am not a beginner", "I haven't finished functions",
+    "my name is not Ada", "my name is not important, it's late", "I no longer study classes",
+    "I am not a beginner", "I haven't finished functions",
     "I\u2019ve not finished functions", "I don't have a cat", "I can't eat nuts",
     "Do I have a cat?", "I live in Oslo?", "Is my name Ada?", "Should I say that I'm Ada?",
     "Am I a beginner?",
@@ -162,6 +174,7 @@ ASKED = {
     "whats my name": Ask("name"),
     "what's my email address?": Ask("email"),
     "What is my level?": Ask("level"),
+    "what level am I?": Ask("level"),
     "what have I finished?": Ask("completed"),
     "Have I finished classes?": Ask("completed", "classes"),
     "what's next?": Ask("next"),
@@ -170,6 +183,10 @@ ASKED = {
     "how far am I?": Ask("progress"),
     "Could you tell me my progress?": Ask("progress"),
     "what am I learning?": Ask("progress"),
+    "what percentage have I done?": Ask("progress"),
+    "how many topics have I finished?": Ask("progress"),
+    "Where do I stand?": Ask("progress"),
+    "where am I from?": Ask("fact", "where am I from"),
     "what do I prefer?": Ask("preferences"),
     "do you remember where I live?": Ask("fact", "do you remember where I live"),
     "when is my exam?": Ask("fact", "when is my exam"),

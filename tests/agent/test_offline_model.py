@@ -133,12 +133,16 @@ ADA = json.loads(ADA_KNOWN)
         "who am I?": ["Ada"],
         "what's my name?": ["Ada"],
         "What's my level?": ["beginner"],
+        "what level am I?": ["beginner"],
+        "am I a beginner?": ["your level is beginner"],
         "what's my email?": ["don't know"],
         "what have I finished?": ["variables"],
         "have I finished functions?": ["No"],
         "Whats next": ["functions"],
         "what should I learn next?": ["functions"],
         "how far am I?": ["25%"],
+        "what percentage have I done?": ["25%"],
+        "where do I stand?": ["25%"],
         "tell me my progress": ["25%"],
         "what do I prefer?": ["short", "JavaScript"],
         "do you remember where I live?": ["you live in Oslo"],
@@ -152,6 +156,12 @@ def test_questions_are_answered_from_the_memory_block(question: str, expected: l
     assert not reply.tool_calls
     for words in expected:
         assert words in reply.text
+
+
+def test_what_is_not_finished_is_struck_off_if_it_was_noted() -> None:
+    [call] = ask("I haven't finished variables and functions yet", ADA).tool_calls
+    assert (call["name"], call["args"]) == ("forget", {"what": "variables"})
+    assert not ask("I haven't finished functions yet", ADA).tool_calls
 
 
 @pytest.mark.parametrize("topic", COURSE)
