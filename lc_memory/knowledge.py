@@ -102,16 +102,19 @@ class Knowledge:
         return known
 
     def forget(self, what: str) -> list[str]:
-        """Forget a fact, a preference, a topic, ``name``, ``email``, ``level`` or ``everything``.
+        """Forget a fact, a preference, a topic, ``name``, ``email``, ``level``, ``preferences``,
+        ``progress`` or ``everything``.
 
         A fact is forgotten if it has every word of ``what``. Returns what was forgotten.
         """
-        plain = " ".join(what.casefold().split())
+        plain = " ".join(what.casefold().split()).removeprefix("my ")
         if not plain:
             return []
         if plain == "everything":
             return self._forget_everything()
         gone = self._forget_in_profile(plain)
+        if plain == "progress" and self.memory.delete_memory(COLLECTION, id=self.user):
+            gone.append(plain)
         if plain in (topic.casefold() for topic in self._topics()):
             self.learner.drop(plain)
             gone.append(plain)
@@ -203,14 +206,15 @@ class Knowledge:
 
     def _forget_in_profile(self, plain: str) -> list[str]:
         profile = self.profile().profile
-        field, wanted = _PROFILE_FIELD.get(plain.removeprefix("my ")), _words(plain)
+        field, wanted = _PROFILE_FIELD.get(plain), _words(plain)
         if field is not None and getattr(profile, field) is not None:
             self.change_profile({field: None})
             return [f"{plain}: {getattr(profile, field)}"]
         gone = {
             topic: value
             for topic, value in profile.preferences.items()
-            if plain == topic.casefold() or (wanted and wanted <= _words(f"{topic} {value}"))
+            if plain in ("preferences", topic.casefold())
+            or (wanted and wanted <= _words(f"{topic} {value}"))
         }
         if gone:
             self.change_profile({"preferences": dict.fromkeys(gone)})

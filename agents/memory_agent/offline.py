@@ -36,7 +36,7 @@ from .offline_english import understand
 from .offline_learning import STATEMENTS, statements_in
 from .offline_meanings import Ask, Forget, Meaning, Progress, Remember, Review
 from .offline_memory import Memory, Outcome, read_memory, recollect, settle
-from .offline_replies import reply
+from .offline_replies import HELP, reply
 from .offline_words import READ_AT_MOST, topics_in
 
 MODEL_NAME = "lc-memory-offline"
@@ -177,7 +177,7 @@ def memory_of(messages: Sequence[BaseMessage]) -> Memory:
 def last_topics(messages: Sequence[BaseMessage], course: tuple[str, ...]) -> tuple[str, ...]:
     """The topics of the course in the last message, of a few, that speaks of any."""
     for message in reversed(messages[-6:]):
-        text = str(message.text)[-READ_AT_MOST:]
+        text = str(message.text).replace(HELP, "")[-READ_AT_MOST:]
         topics = tuple(topic for topic in topics_in(text, course) if topic in course)
         # A lesson names many topics; the request before it names the one that it is about.
         if topics and isinstance(message, HumanMessage | AIMessage) and "```" not in text:

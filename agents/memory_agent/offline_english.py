@@ -82,10 +82,11 @@ def _first(rules: Sequence[Rule], clause: str, course: tuple[str, ...]) -> list[
 
 ASKS = {
     "me": words(
-        r"(?:what|do you|tell me)\b.{0,40} (?:about|on|of) (?:me|myself)|what do you remember|"
+        r"(?:what|do you|tell me|everything)\b.{0,40} (?:about|on|of) (?:me|myself)|"
+        r"what do you remember|"
         r"what (?:have|did) i (?:told|tell) you.*|do you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
     ),
-    "name": words(r"who am i|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
+    "name": words(r"who am i|what do you call me|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
     "email": words(r".*\bmy e-?mail\b.{0,30}"),
     "level": words(
         r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i|"
@@ -96,7 +97,8 @@ ASKS = {
         r"(?:my )?(?:reviews?|revisions?)(?: today)?"
     ),
     "next": words(
-        r"what(?:'s| is| comes)?(?: my| the)? next\b.*|what now|(?:my )?next(?: topic| lesson)?|"
+        r"(?:what|which (?:topic|lesson))(?:'s| is| comes)?(?: my| the)? next\b.*|"
+        r"what now|(?:my )?next(?: topic| lesson)?|"
         r"(?:what|which topic|where) (?:should|shall) i .*|"
         r"(?:what|where) (?:do|can|could) i (?:\w+ ){1,3}(?:next|now)"
     ),
@@ -109,7 +111,9 @@ ASKS = {
     "progress": words(
         r".*\b(?:how far|progress|how (?:much|many) (?:of|have|percent|topics)|"
         r"(?:what|which) percent(?:age)?|how am i (?:doing|getting on|coming along)|"
-        r"what(?:'s| is) left)\b.*|where (?:do i stand|am i)(?: (?:now|in the course|so far))?|"
+        r"(?:what(?:'s| is)|how much is|(?:what|which) topics are) left|"
+        r"current (?:topic|lesson))\b.*|am i (?:done|finished)(?: .*)?|"
+        r"where (?:do i stand|am i)(?: (?:now|in the course|so far))?|"
         r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|stuck on|on|doing)\b.*"
     ),
     "preferences": words(r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*"),
@@ -121,8 +125,8 @@ LESSON = words(
     r")\b(?P<rest>.*)"
 )
 TELL_ME = words(
-    r"^(?:(?:tell|remind|show) me|i(?: want|'d like) to (?:know|see)) "
-    r"(?=(?:what|who|where|when|how|which|my)\b)"
+    r"^(?:(?:tell|remind|show) me|summari[sz]e|list|i(?: want|'d like) to (?:know|see)) "
+    r"(?=(?:what|who|where|when|how|which|my|everything)\b)"
 )
 THAT = words(
     r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson)|)"
@@ -164,7 +168,7 @@ REMEMBER = words(
     r"(?:remember|note|don't forget|keep in mind|write down|make a note)(?: that|:)? (?P<what>.+)"
 )
 FORGET = words(
-    r"(?:forget|delete|erase|remove|wipe)(?: (?:that|about|the fact that))? (?P<what>.+)"
+    r"(?:forget|delete|erase|remove|wipe|reset)(?: (?:that|about|the fact that))? (?P<what>.+)"
 )
 EVERYTHING = words(
     r"(?:everything|all|me|it all|(?:all )?(?:of )?my (?:data|memory|memories))"
@@ -202,10 +206,10 @@ def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 TASTE = words(
     r"(?:i(?:'d)? (?:(?:really|also|much|still|usually|always|would|do|no longer) )*"
     r"(?:don't |dis|hate )?"
-    r"(?:prefer|like|love|rather|want|need|enjoy)|keep|give|use|show|make|be|answer|reply|respond|"
+    r"(?:prefer|like|love|rather|want|need|enjoy|hate|dislike)|keep|give|use|show|make|be|answer|reply|respond|"
     r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
     r"(?:\w+ )?language)(?!\w)|"
-    rf"(?=(?:{LENGTH}|{LANGUAGE}) )"
+    rf"(?=(?:{LENGTH}|{LANGUAGE}|(?:code )?(?:examples?|snippets?|samples?)) )"
 )
 ANSWER_LENGTH = words(
     rf"\b(?<!\bno )(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
@@ -279,7 +283,8 @@ NEW_TO_IT = words(
 )
 FINISHED = words(
     rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
-    r"learned|learnt|(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the))*"
+    r"learned|learnt|(?:worked|gone|got) through|"
+    r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the))*"
     r"(?P<what>.*)"
 )
 UNFINISHED = words(
@@ -306,7 +311,8 @@ LEARNING = words(
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
 NAMED = words(
-    r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|"
+    r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|i go by|"
+    r"change my name to|"
     r"(?:the )?name(?:'s| is)) (?P<name>.+)"
 )
 RENAMED = words(

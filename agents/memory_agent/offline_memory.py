@@ -245,6 +245,9 @@ def _without(memory: Memory, gone: Collection[str]) -> Memory:
         return Memory(mentioned=memory.mentioned)
     for kind in ("name", "email", "level"):
         memory = _with(memory, kind, "") if kind in gone else memory
+    done = [t for t in memory.completed if not {"progress", t.casefold()} & {*gone}]
+    if len(done) < len(memory.completed):
+        memory = replace(memory, completed=tuple(done), current="", next="", percentage=None)
     return replace(
         memory,
         preferences={

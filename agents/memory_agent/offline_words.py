@@ -201,8 +201,8 @@ HOLDS = lexicon(
     "remember forget sure hope everything though"
 )
 FILLER = words(
-    r"(?:(?:actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|kindly|btw|"
-    r"by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,))[,:]? )+"
+    r"(?:(?:so far|actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|"
+    r"kindly|btw|by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,))[,:]? )+"
 )
 TAIL = words(",? (?:please|from now on|by the way|btw)$")
 POLITE = words(

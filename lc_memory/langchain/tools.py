@@ -49,7 +49,8 @@ def memory_tools(
         return _answer(lambda: known(runtime).recall(query))
 
     def forget(what: str, runtime: ToolRuntime[Any, Any]) -> str:
-        """Forget a fact, a preference, a topic, "name", "email", "level" or "everything"."""
+        """Forget a fact, a preference, a topic, "name", "email", "level", "preferences",
+        "progress" or "everything"."""
         return _answer(lambda: {"forgotten": known(runtime).forget(what)})
 
     def update_progress(

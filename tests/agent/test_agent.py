@@ -244,6 +244,10 @@ def test_what_was_said_can_be_corrected_later(url: str) -> None:
         told = "You have finished variables and functions (50%). You are learning inheritance."
         assert agent.greeting() == f"Welcome back, Bea! {told}"
         assert agent.chat("Where do I stand?").startswith(told)
+        agent.chat("Reset my progress and forget my preferences.")
+        known = agent.knowledge.snapshot()
+        assert known["progress"]["completed_topics"] == []
+        assert known["profile"]["preferences"] == {}
 
 
 # -- the terminal ------------------------------------------------------------------------------

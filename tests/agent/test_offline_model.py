@@ -158,6 +158,12 @@ def test_questions_are_answered_from_the_memory_block(question: str, expected: l
         assert words in reply.text
 
 
+def test_the_topics_of_its_help_were_not_spoken_of() -> None:
+    history = [HumanMessage("blah blah"), ask("blah blah")]
+    finished = BOUND.invoke([*history, HumanMessage("I've finished")])
+    assert (finished.text, finished.tool_calls) == ("Which topic do you mean?", [])
+
+
 def test_what_is_not_finished_is_struck_off_if_it_was_noted() -> None:
     [call] = ask("I haven't finished variables and functions yet", ADA).tool_calls
     assert (call["name"], call["args"]) == ("forget", {"what": "variables"})

@@ -165,6 +165,8 @@ def test_the_same_fact_is_kept_once(memory: Memory) -> None:
     [
         ("name", lambda k: "name" not in k["profile"]),
         ("answer length", lambda k: k["profile"]["preferences"] == {"examples": "Python"}),
+        ("my preferences", lambda k: k["profile"] == {"name": "Ada", "preferences": {}}),
+        ("progress", lambda k: k["progress"]["completed_topics"] == []),
         ("cat", lambda k: [f["text"] for f in k["facts"]] == ["lives in Oslo"]),
         ("functions", lambda k: k["progress"]["completed_topics"] == ["variables"]),
         ("everything", lambda k: k["profile"].get("name") is None and k["facts"] == []),
