@@ -9,6 +9,7 @@ A value is a JSON object in which bytes and time-zone-aware datetimes may stand 
 - tuples become lists, as everywhere in JSON; NaN and infinity are refused.
 
 NUL and lone surrogates in text are kept (models emit both): such text is written with escapes.
+Two halves that meet come back as the character that they make: JSON knows no difference.
 """
 
 from __future__ import annotations
