@@ -344,7 +344,8 @@ def ended(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if not said:
         return []
     held = f"I{said['m'] or ''} {said['what'] or said['does']}"
-    kept = [m for m in _first(STATEMENTS, held, course) if isinstance(m, Remember)]
+    once = [rule for rule in STATEMENTS if rule is not ended]
+    kept = [m for m in _first(once, held, course) if isinstance(m, Remember)]
     return [
         Forget(
             m.kind
