@@ -13,17 +13,23 @@ from lc_memory.langchain.checkpoint_state import State
 def outdated(
     states: Sequence[State], keep: int, codec: Codec, ns: str | None = None
 ) -> list[State]:
-    """All but the latest ``keep`` of each namespace (or of one), and what these rebuild from."""
+    """All but the latest ``keep`` of each namespace (or of one), and what these need."""
     by_ns = attrgetter("spot.ns")
     kept: list[State] = []
     for name, group in groupby(sorted(states, key=by_ns), key=by_ns):
         found = sorted(group, key=attrgetter("id"), reverse=True)
         kept += found if ns not in (None, name) else found[:keep]
-    wanted = {state.place for state in with_sources(kept, states, codec)}
+    gone = unneeded(kept, states, codec)
+    return gone + _inner(states, gone, codec)
+
+
+def unneeded(kept: Iterable[State], states: Sequence[State], codec: Codec) -> list[State]:
+    """All but those to be kept, and what these are rebuilt from."""
+    wanted = {state.place for state in _with_sources(kept, states, codec)}
     return [state for state in states if state.place not in wanted]
 
 
-def with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) -> list[State]:
+def _with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) -> list[State]:
     """With the ancestors that their DeltaChannels are rebuilt from: back to the nearest that
     holds a value of each.
 
@@ -57,7 +63,7 @@ def with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) -
     return needed
 
 
-def inner(states: Sequence[State], gone: Iterable[State], codec: Codec) -> list[State]:
+def _inner(states: Sequence[State], gone: Iterable[State], codec: Codec) -> list[State]:
     """Checkpoints of subgraphs' runs whose surrounding checkpoints are deleted.
 
     A subgraph with a memory of its own, whose namespace names no run, keeps it.

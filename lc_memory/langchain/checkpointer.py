@@ -22,7 +22,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from lc_memory.aio import AsyncStore
 from lc_memory.errors import Conflict, InvalidQuery
-from lc_memory.langchain.checkpoint_pruning import inner, outdated
+from lc_memory.langchain.checkpoint_pruning import outdated, unneeded
 from lc_memory.langchain.checkpoint_reading import Reader
 from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
 from lc_memory.langchain.checkpoint_state import Spot, State, Write, put_writes, writes_of
@@ -277,23 +277,24 @@ class Checkpointer(BaseCheckpointSaver[int]):
         self._store.write(self._spot(thread_id).clear())
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints of these runs, their writes, and what only they needed.
-
-        A DeltaChannel of a later checkpoint that is rebuilt from theirs loses its history.
-        """
+        """Delete the checkpoints of these runs, their writes, and what only they needed; but for
+        those that a DeltaChannel of another run's checkpoint is rebuilt from."""
         codec = self._codec
         names = {self._run(run_id, codec) for run_id in run_ids}
         query = Query((*self._root, "states"), {"run": {"$in": sorted(names)}})
         found = [State.of(record, codec) for record in self._store.records(query, PAGE)]
         gone = {state.place for state in found}
+
+        def choose(states: Sequence[State]) -> Sequence[State]:
+            return unneeded([s for s in states if s.place not in gone], states, codec)
+
         for spot in {state.spot._replace(ns=""): None for state in found}:
-            self._threads.delete(
-                spot, lambda states: [state for state in states if state.place in gone], codec
-            )
+            self._threads.delete(spot, choose, codec)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete the checkpoints of threads: ``"keep_latest"`` all but the latest of each
-        namespace (and those that its DeltaChannels are rebuilt from), ``"delete"`` all."""
+        namespace (and those that its DeltaChannels are rebuilt from), and with a checkpoint the
+        subgraphs' runs inside its step; ``"delete"`` all."""
         if strategy not in ("keep_latest", "delete"):
             raise InvalidQuery(f"strategy: {strategy!r}; use 'keep_latest' or 'delete'")
         codec = self._codec
@@ -317,12 +318,9 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """Delete what the latest checkpoints of the namespace leave behind."""
         if self._store.count(Query(spot.states, exact=True)) <= keep:
             return
-
-        def choose(states: Sequence[State]) -> Sequence[State]:
-            old = outdated(states, keep, codec, spot.ns)
-            return [*old, *inner(states, old, codec)]
-
-        self._threads.delete(spot, choose, codec, sweep=False)
+        self._threads.delete(
+            spot, lambda states: outdated(states, keep, codec, spot.ns), codec, sweep=False
+        )
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """1 after None, and the next one after a number; after a text of another saver's

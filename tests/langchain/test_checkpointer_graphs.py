@@ -316,6 +316,27 @@ def test_subgraphs_are_interrupted_and_resumed(url: str, call: Callable[..., Any
     assert result["messages"] == [*said, AIMessage("yes", id="asked")]
 
 
+def test_pruning_leaves_of_subgraphs_what_goes_on(memory: Memory, call: Callable[..., Any]) -> None:
+    def ask(state: Steps) -> Any:
+        return {"log": [interrupt("really?")]}
+
+    inner = StateGraph(Steps).add_node("ask", ask).add_edge(START, "ask").compile()
+    own = StateGraph(Steps).add_node("own", lambda state: {"log": [str(len(state["log"]))]})
+    remembers = own.add_edge(START, "own").compile(checkpointer=True)
+    outer = StateGraph(Steps).add_node("remembers", remembers).add_node("inner", inner)
+    saver = memory.checkpointer()
+    outer.add_edge(START, "remembers").add_edge("remembers", "inner")
+    graph = outer.compile(checkpointer=saver)
+    for turn in range(3):
+        call(graph, "invoke", {"log": [f"in{turn}"]}, CONFIG)
+        saver.prune(["thread"])
+        found = [each.config["configurable"]["checkpoint_ns"] for each in saver.list(CONFIG)]
+        assert len(found) == 3
+        assert {name.partition(":")[0] for name in found} == {"", "remembers", "inner"}
+        result = call(graph, "invoke", Command(resume=f"yes{turn}"), CONFIG)
+        assert result["log"][-1] == f"yes{turn}"
+
+
 def test_a_subgraph_with_a_memory_of_its_own(memory: Memory, call: Callable[..., Any]) -> None:
     inner = StateGraph(Steps).add_node("count", lambda s: {"log": [str(len(s["log"]))]})
     compiled = inner.add_edge(START, "count").compile(checkpointer=True)

@@ -233,6 +233,21 @@ def test_deleting_runs(memory: Memory) -> None:
     assert len([id for id in stored(memory) if id[0][1] == "parts"]) == 1
 
 
+def test_deleting_runs_leaves_what_delta_channels_are_rebuilt_from(saver: Checkpointer) -> None:
+    thread = Thread(saver)
+    for number in range(6):
+        counters = {"counters_since_delta_snapshot": {"log": (number + 1, number + 1)}}
+        thread.versions["log"] = 10 + number
+        thread.put({**counters, "run_id": f"run{number // 2}"})
+        saver.put_writes(thread.here, [("log", [f"w{number}"])], "task")
+    before = saver.get_delta_channel_history(config=thread.here, channels=["log"])
+    assert [value for _, _, value in before["log"]["writes"]] == [[f"w{n}"] for n in range(5)]
+    saver.delete_for_runs(["run1"])
+    assert saver.get_delta_channel_history(config=thread.here, channels=["log"]) == before
+    saver.delete_for_runs(["run1", "run2"])  # now nothing needs them
+    assert [found.metadata["run_id"] for found in saver.list(thread.config)] == ["run0"] * 2
+
+
 def test_a_copy_is_whole_and_on_its_own(memory: Memory) -> None:
     saver = memory.checkpointer()
     _, messages = grown(saver)
