@@ -59,7 +59,7 @@ class Capabilities:
     atomic: bool = True  # a batch of several operations is all or nothing
     indexes: bool = False  # declared fields are found without a scan
     grouped: bool = False  # write_many commits several batches at once
-    joined: bool = False  # find_many asks a server once
+    joined: bool = False  # find_many asks a server once, about one moment
 
 
 @dataclass(frozen=True, slots=True)

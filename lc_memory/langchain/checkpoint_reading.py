@@ -61,11 +61,28 @@ class Reader:
         return None if found is None else self._tuples([found])[0]
 
     def _found(self, spot: Spot, id: str | None) -> tuple[State, list[Write]] | None:
+        guess = id or self._threads.put_last(spot)
+        writes = self._writes(spot, guess) if guess else []  # first: they are deleted with it
         if id:
             state = self._threads.state(spot, id, self._codec)
-            return None if state is None else (state, self._writes(state))
-        latest = self._threads.latest(spot, self._codec)
-        return None if latest is None else (latest[0], self._writes(*latest))
+            return None if state is None else (state, writes)
+        while latest := self._threads.latest(spot, self._codec):
+            state, records = latest
+            if records is not None:
+                return state, self._sorted(records)
+            if state.id == guess:
+                return state, writes
+            if found := self._with_writes([state]):
+                return found[0]
+        return None
+
+    def _with_writes(self, states: Sequence[State]) -> list[tuple[State, list[Write]]]:
+        """With their pending writes, but for those that were deleted before these were read."""
+        found = [(state, self._writes(state.spot, state.id)) for state in states]
+        bare = [state.place for state, writes in found if not writes]
+        records = self._threads.store.read(bare) if bare else []
+        gone = {place for place, record in zip(bare, records, strict=True) if record is None}
+        return [(state, writes) for state, writes in found if state.place not in gone]
 
     def pages(
         self,
@@ -85,7 +102,7 @@ class Reader:
         found = islice(found, limit)
         while states := list(islice(found, PAGE)):
             try:
-                yield self._tuples([(state, self._writes(state)) for state in states])
+                yield self._tuples(self._with_writes(states))
             except Missing:  # one was deleted meanwhile
                 one_by_one = (self.get(state.spot, state.id) for state in states)
                 if left := [found for found in one_by_one if found is not None]:
@@ -126,12 +143,12 @@ class Reader:
             for state, pending in states
         ]
 
-    def _writes(self, state: State, found: list[Record] | None = None) -> list[Write]:
+    def _writes(self, spot: Spot, id: str) -> list[Write]:
         """The pending writes of a checkpoint, in the order that they are applied in."""
-        if found is None:
-            query = Query(state.spot.writes(state.id), exact=True)
-            found = self._threads.store.find(query).records
-        return sorted(write for record in found for write in writes_of(record, self._codec))
+        return self._sorted(self._threads.store.find(Query(spot.writes(id), exact=True)).records)
+
+    def _sorted(self, records: Sequence[Record]) -> list[Write]:
+        return sorted(write for record in records for write in writes_of(record, self._codec))
 
     def _checkpoint(self, state: State, fetched: Mapping[str, bytes]) -> Checkpoint:
         checkpoint: Checkpoint = self._codec.load(state.checkpoint)
@@ -165,7 +182,7 @@ class Reader:
             left = writes.keys() - seeds.keys()
             if not left:
                 break
-            pending = self._writes(ancestor)
+            pending = self._writes(ancestor.spot, ancestor.id)
             for channel in left:
                 writes[channel][:0] = [each for each in pending if each.channel == channel]
                 if channel in ancestor.values:

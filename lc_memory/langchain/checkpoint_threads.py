@@ -57,6 +57,7 @@ class Known:
     lock: threading.RLock = field(default_factory=threading.RLock)
     head: Seen | None = None
     states: OrderedDict[Id, State] = field(default_factory=OrderedDict)
+    last: Id | None = None  # put here; this is a guess at the latest, and may be deleted
 
     def forget(self) -> None:
         self.head = None
@@ -120,6 +121,13 @@ class Threads:
         theirs = [r for r in written.records if r.namespace[-1] == state.id]
         whole = written.cursor is None or written.records[-1].namespace[-1] < state.id
         return state, theirs if whole else None
+
+    def put_last(self, spot: Spot) -> str | None:
+        """The id of the state that was put here last; None where :meth:`latest` gives the writes,
+        and needs no guess."""
+        known = None if self.store.capabilities.joined else self._known.get(spot.head)
+        last = known and known.last
+        return last[1] if last and last[0] == spot.states else None
 
     def state(self, spot: Spot, id: str, codec: Codec) -> State | None:
         record = self.store.get(spot.states, id)

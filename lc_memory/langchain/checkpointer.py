@@ -140,6 +140,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                 except Conflict:
                     continue
                 known.remember(state)
+                known.last = state.place
                 self._threads.shelf.keep(parts.added)
                 break
             else:

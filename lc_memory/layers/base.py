@@ -48,8 +48,9 @@ class Layer(Store):
             below = below.inner
 
     @property
-    def capabilities(self) -> Capabilities:  # type: ignore[override]  # the inner store's, always
-        return self.inner.capabilities
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # the inner store's
+        held = self.inner.capabilities
+        return replace(held, joined=False) if held.joined and self._asks_one_by_one() else held
 
     # -- what a layer overrides ------------------------------------------------------------
 
@@ -70,9 +71,13 @@ class Layer(Store):
         return self.inner.find(query)
 
     def find_many(self, queries: Sequence[Query]) -> list[Page]:
-        if type(self).find is Layer.find:
-            return self.inner.find_many(queries)
-        return super().find_many(queries)
+        if self._asks_one_by_one():
+            return super().find_many(queries)
+        return self.inner.find_many(queries)
+
+    @classmethod
+    def _asks_one_by_one(cls) -> bool:
+        return cls.find is not Layer.find and cls.find_many is Layer.find_many
 
     def write(self, ops: Sequence[Op]) -> list[Record | None]:
         entered = self.enter(ops)

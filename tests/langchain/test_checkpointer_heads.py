@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from lc_memory import Checkpointer, Memory
 from lc_memory.langchain.checkpoint_serde import frame
 from lc_memory.langchain.checkpoint_state import Spot, State
 from lc_memory.langchain.checkpoint_values import Parts
-from lc_memory.records import Record
+from lc_memory.layers.base import Layer
+from lc_memory.records import Id, Page, Query, Record
+from lc_memory.store import Store
 from tests.checkpoints import Thread, grown, say
 
 SPOT = Spot(("checkpoints",), "t", "")
@@ -77,6 +79,51 @@ def test_so_do_the_writes_of_a_task(memory: Memory) -> None:
         memory.checkpointer(), lambda: writer.put_writes(thread.here, [("x", big)], "large")
     )
     assert ("large", "x", big) in (Thread(memory.checkpointer()).latest().pending_writes or [])
+
+
+class Meanwhile(Layer):
+    """Has some work done before the so-manieth time that something is read."""
+
+    def __init__(self, inner: Store, when: int, work: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self.left, self.work = when, work
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.work()
+
+    def read(self, ids: Sequence[Id], *, expired: bool = False) -> list[Record | None]:
+        self._count()
+        return super().read(ids, expired=expired)
+
+    def find(self, query: Query) -> Page:
+        self._count()
+        return super().find(query)
+
+
+@pytest.mark.parametrize("ask", ["for the latest", "for it", "for all"])
+def test_a_checkpoint_that_is_deleted_meanwhile_has_its_writes(memory: Memory, ask: str) -> None:
+    for when in range(1, 6):
+        writer = memory.checkpointer()
+        thread = Thread(writer, f"t{when}")
+        here = thread.put(n=1)
+        writer.put_writes(here, [("w", 1)], "task")
+
+        def replace(thread: Thread = thread, name: str = f"t{when}") -> None:
+            thread.put(n=2)
+            memory.checkpointer().prune([name])
+
+        reader = Checkpointer(Meanwhile(memory.backend, when, replace), memory.bridge)
+        if ask == "for all":
+            found = list(reader.list(thread.config))
+        else:
+            one = reader.get_tuple(here if ask == "for it" else thread.config)
+            found = [one] if one else []
+            assert found or ask == "for it"
+        for each in found:
+            old = each.checkpoint["channel_values"] == {"n": 1}
+            assert each.pending_writes == ([("task", "w", 1)] if old else [])
 
 
 def test_a_thread_goes_on_where_a_deletion_was_killed(memory: Memory) -> None:
