@@ -9,7 +9,8 @@ longer list, made by appending, keeps the chunks and adds to their end:
 
 When the items at the end have come to a chunk, or six chunks to the next size, they become one.
 So an item is written once for each of the few sizes, whatever the length of the list, and a list
-is read in as many parts as it has sizes, and one more for each 18 kB.
+is read in as many parts as it has sizes, and one more for each 18 kB. Where items are changed,
+removed or added further ahead, their chunk is written anew, and those after it are found again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ Reference: TypeAlias = list[Any]
 #: How many items, how many bytes, and the digests of the parts (several for a very large one).
 Chunk: TypeAlias = tuple[int, int, list[str]]
 
+#: What dumps the items of a list from one place to another.
+Dump: TypeAlias = Callable[[int, int], bytes]
+
+#: A chunk to be kept: its items' number and bytes, and the digests of the one that was there.
+Cut: TypeAlias = tuple[int, bytes, Sequence[str]]
+
 SMALL: Final = 1024  # bytes that stand in the checkpoint's record
 _FAN: Final = 6  # so many chunks of a size become one of the next
 _GRADES: Final = 2
@@ -42,6 +49,7 @@ _FULL: Final = SMALL // 2 * _FAN**_GRADES  # a chunk of so many bytes is left as
 PIECE: Final = 1 << 20  # the most bytes of one part: databases have limits
 _LISTED: Final = 8  # so many full chunks are named by a part, not in the record
 _CACHED: Final = 16 << 20  # bytes
+_NEAR: Final = 1024  # so many places are looked at for a chunk that moved
 
 
 class Missing(Exception):
@@ -64,10 +72,15 @@ class Parts:
         self.added: dict[str, bytes] = {}
         self._at_hand = at_hand
 
+    def at_hand(self, digests: Sequence[str]) -> bytes | None:
+        """The bytes of a value in one part that is there, if they need not be read."""
+        held = len(digests) == 1 and digests[0] in self.known
+        return self._at_hand(digests[0]) if held else None
+
     def add(self, data: bytes, before: Sequence[str] = ()) -> list[str]:
         """Have the bytes kept; returns the digests of the parts that hold them, which may be the
         same as ``before``."""
-        if len(before) == 1 and before[0] in self.known and self._at_hand(before[0]) == data:
+        if self.at_hand(before) == data:
             return [*before]  # it is quicker to compare than to make a digest
         digests = []
         for start in range(0, len(data), PIECE):
@@ -153,13 +166,8 @@ def _pack_list(
     items: list[Any], codec: Codec, parts: Parts, before: Sequence[Chunk], small: int
 ) -> Reference:
     dump = codec.dumper(items)
-    chunks: list[tuple[int, bytes, Sequence[str]]] = []
-    start = 0
-    for count, _, digests in before:  # what did not change comes to the same digests
-        if start + count > len(items):
-            break
-        chunks.append((count, dump(start, start + count), digests))
-        start += count
+    chunks = _cut_again(before, len(items), dump, parts)
+    start = sum(count for count, _, _ in chunks)
     last = dump(start, len(items))
     if len(last) > small:
         end, sizes = start, [len(dump(at, at + 1)) for at in range(start, len(items))]
@@ -181,12 +189,48 @@ def _pack_list(
     return ["list", parts.add(frame(full[:cut])) if cut else None, made[cut:], last]
 
 
-def _merge(
-    chunks: list[tuple[int, bytes, Sequence[str]]],
-    grade: int,
-    end: int,
-    dump: Callable[[int, int], bytes],
-) -> None:
+def _cut_again(before: Sequence[Chunk], length: int, dump: Dump, parts: Parts) -> list[Cut]:
+    """Chunks of the list where it was cut before: what did not change comes to the same bytes."""
+    chunks: list[Cut] = []
+    start = 0
+    seek = True
+    for place, (count, _, digests) in enumerate(before):
+        end = start + count
+        data = dump(start, end)
+        if seek and place + 1 < len(before) and parts.at_hand(digests) != data:
+            moved = _moved(before[place + 1], start, end, length, dump, parts)
+            seek = moved is not None  # else too much has changed
+            if moved is not None and moved != end:
+                end, data = moved, dump(start, moved)
+                if len(data) > 2 * _FULL:  # many were added
+                    middle = (start + end + 1) // 2
+                    chunks.append((middle - start, dump(start, middle), ()))
+                    start, data = middle, dump(middle, end)
+        if end > length:
+            break
+        if end > start:
+            chunks.append((end - start, data, digests))
+        start = end
+    return chunks
+
+
+def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: Parts) -> int | None:
+    """Where a chunk begins now that began at ``end``, if items between ``start`` and it were
+    removed, added or changed; None if that cannot be told."""
+    count, _, digests = chunk
+    data = parts.at_hand(digests)
+    if data is None:
+        return None
+    head = 1 if count < 16 else 3 if count < 1 << 16 else 5  # bytes that msgpack begins it with
+    near: Iterable[int] = (end, *range(start, min(2 * end - start, start + _NEAR)))
+    few = min(count, 15)  # one item, of a list of numbers, is soon found where it is not
+    for at in near:
+        if at < length and all(data.startswith(dump(at, at + n)[1:], head) for n in (1, few)):
+            return at
+    return None
+
+
+def _merge(chunks: list[Cut], grade: int, end: int, dump: Dump) -> None:
     """Make one of the last chunks, which end there, if there are enough of a size."""
     last = list(takewhile(lambda chunk: _grade(len(chunk[1])) <= grade, reversed(chunks)))
     if sum(_grade(len(data)) == grade for _, data, _ in last) >= _FAN:

@@ -78,6 +78,23 @@ def test_every_checkpoint_of_a_growing_and_changing_list_is_kept(saver: Checkpoi
     assert found == {id: {"messages": messages} for id, messages in history.items()}
 
 
+@pytest.mark.parametrize("place", [0, 1, 200, 700])
+def test_what_is_removed_or_added_ahead_costs_a_chunk(quick: Memory, place: int) -> None:
+    thread = Thread(quick.checkpointer())
+    messages = [m for turn in range(500) for m in say(turn)]
+    thread.put(messages=messages)
+    parts = len(stored(quick))
+    assert parts > 15
+    for change in range(40):
+        del messages[place]
+        if change % 2:
+            messages[place:place] = say(500 + change) * (25 if change == 21 else 1)
+        thread.put(messages=messages)
+        added, parts = len(stored(quick)) - parts, len(stored(quick))
+        assert added <= 5  # the checkpoint, the chunk, one that it was cut into; the end, an index
+        assert thread.latest().checkpoint["channel_values"]["messages"] == messages
+
+
 def test_numbers_in_a_list_are_not_serialised_one_by_one(
     quick: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
