@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -232,12 +232,23 @@ class Threads:
         doomed = {state.place: state for state in choose(states)}
         kept = [state for state in states if state.place not in doomed]
         fetched = self.older(places(states), codec)
-        needed = parts_in(kept, fetched) | self._needed_by_writes(spot, doomed.values())
+        gone = {state.spot.writes(state.id) for state in doomed.values()}
+        gone.update(self._late_writes(spot, kept))
+        needed = parts_in(kept, fetched) | self._needed_by_writes(spot, gone)
         held = self._held_parts(spot) if sweep else parts_in(doomed.values(), fetched)
-        ops: list[Op] = []
-        for state in doomed.values():
-            ops += [Delete(*state.place), Clear(state.spot.writes(state.id))]
+        ops: list[Op] = [Delete(*place) for place in doomed]
+        ops += [Clear(namespace) for namespace in sorted(gone)]
         return ops + [Delete(spot.parts, name) for name in sorted(held - needed)]
+
+    def _late_writes(self, spot: Spot, kept: Iterable[State]) -> Iterator[Namespace]:
+        """Where tasks wrote after their checkpoints were deleted: before the first one kept."""
+        first: dict[Namespace, str] = {}
+        for state in kept:
+            all_writes = state.spot.writes("")[:-1]
+            first[all_writes] = min(state.id, first.get(all_writes, state.id))
+        for namespace in self.store.namespaces(spot.writes("")[:-2]):
+            if namespace[-1] < first.get(namespace[:-1], ""):
+                yield namespace
 
     def copy(self, source: Spot, target: Spot, codec: Codec) -> None:
         """Write everything of one thread to another; the parts keep their names."""
@@ -274,8 +285,7 @@ class Threads:
         query = Query(spot.parts, exact=True)
         return {record.key for record in self.store.records(query, PAGE)}
 
-    def _needed_by_writes(self, spot: Spot, doomed: Iterable[State]) -> set[str]:
-        gone = {state.spot.writes(state.id) for state in doomed}
+    def _needed_by_writes(self, spot: Spot, gone: Collection[Namespace]) -> set[str]:
         query = Query(spot.writes("")[:-2], {"parts": {"$exists": True}})
         return {
             name

@@ -297,6 +297,23 @@ def test_keep_bounds_a_thread(memory: Memory) -> None:
     assert thread.latest().checkpoint["channel_values"]["messages"][0] == say(59)[0]
 
 
+def test_what_tasks_write_too_late_does_not_stay(memory: Memory) -> None:
+    """A graph need not wait for it before it puts the next checkpoint."""
+    saver = memory.checkpointer(keep=1)
+    thread = Thread(saver)
+    early: Any = {"configurable": {**thread.config["configurable"], "checkpoint_id": "2"}}
+    saver.put_writes(early, [("w", "early")], "task")
+    for turn in range(3):
+        before = thread.here
+        thread.put(n=turn)
+        if turn:
+            saver.put_writes(before, [("w", "late" * 1000)], "task")
+    assert [id[0] for id in stored(memory) if id[0][1] in ("writes", "parts")]
+    thread.put(n=3)
+    left = [id for id in stored(memory) if id[0][1] in ("writes", "parts")]
+    assert [namespace[-1] for namespace, _ in left] == ["2"]
+
+
 def test_pruning_keeps_what_delta_channels_are_rebuilt_from(saver: Checkpointer) -> None:
     thread = Thread(saver)
     thread.put(log=_DeltaSnapshot(["old"]))
