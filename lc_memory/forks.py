@@ -33,10 +33,14 @@ class Holder:
 
 _holders: Final[weakref.WeakSet[Holder]] = weakref.WeakSet()
 _resting: Final = threading.local()
-_one_at_a_time: Final = threading.Lock()
+#: Held while somebody forks, or the holders change; a signal's handler may fork meanwhile.
+_one_at_a_time: Final = threading.RLock()
 
-#: Have something learn of forks.
-watch = _holders.add
+
+def watch(holder: Holder) -> None:
+    """Have something learn of forks."""
+    with _one_at_a_time:
+        _holders.add(holder)
 
 
 @contextmanager

@@ -254,7 +254,7 @@ class ServerDatabase(Database):
             except CommitUnknown:
                 self.pool.drop(connection)
                 raise
-            except Exception:
+            except Exception:  # refused by us, between answers: the connection is as it was
                 self.pool.give(connection)
                 raise
             except BaseException:  # interrupted: an answer may still be on its way to it
