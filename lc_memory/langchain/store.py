@@ -263,22 +263,23 @@ class LangGraphStore(BaseStore):
             raise InvalidQuery(f"max_depth: {op.max_depth} is not a whole number from 0 up")
         conditions = op.match_conditions or ()
         known = [_known_prefix(condition) for condition in conditions]
-        matching = (
-            labels[: op.max_depth]
-            for labels in self._namespaces(max(known, key=len, default=()), op.offset + op.limit)
-            if not conditions or all(_matches(condition, labels) for condition in conditions)
-        )
-        distinct = (labels for labels, _ in groupby(matching))
-        return list(islice(distinct, op.offset, op.offset + op.limit))
+        end = op.offset + op.limit
+        found = self._namespaces(max(known, key=len, default=()), end)
+        if conditions:
+            found = (n for n in found if all(_matches(condition, n) for condition in conditions))
+        if op.max_depth is not None:
+            found = (cut for cut, _ in groupby(n[: op.max_depth] for n in found))
+        return list(islice(found, op.offset, end))
 
     def _namespaces(self, prefix: Namespace, size: int) -> Iterator[Namespace]:
         """The namespaces of items under a prefix, in order; the first ``size`` in one go."""
         after: Namespace | None = None
+        below = len(self._root)
         while True:
             page = self._store.namespaces(
                 self._namespace(prefix), after=after, limit=size, expired=self._see_expired
             )
-            yield from (namespace[len(self._root) :] for namespace in page)
+            yield from [namespace[below:] for namespace in page]
             if len(page) < size:
                 return
             after, size = page[-1], _PAGE
