@@ -181,9 +181,12 @@ class LangGraphStore(BaseStore):
     def _writes(self, ops: Sequence[Op]) -> list[Put | Delete]:
         """The writes of a batch: the last one of each key."""
         writes: dict[Id, Put | Delete] = {}
+        labels: Namespace | None = None
         for op in ops:
             if isinstance(op, PutOp):
-                namespace, key = self._namespace(op.namespace), op.key
+                if op.namespace is not labels:  # batches often have but one
+                    labels, namespace = op.namespace, self._namespace(op.namespace)
+                key = op.key
                 if op.value is None:
                     writes[namespace, key] = Delete(namespace, key)
                 else:
