@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -155,6 +156,7 @@ def measure(
             runner.result.cpu_rounds.clear()
         gc.collect()
         gc.freeze()
+        os.sync()  # what others left to be written would slow the first commits
         count = case.rounds or max(_FEWEST, min(rounds, int(enough / took)))
         for number in range(count):
             progress(f"{case.name}: round {number + 1} of {count}")
