@@ -44,18 +44,22 @@ def watch(holder: Holder) -> None:
 
 
 @contextmanager
-def held(deadline: float, *locks: threading.Lock) -> Iterator[None]:
-    """Hold these locks meanwhile, or those before the first that cannot be had in time."""
+def held(deadline: float, *locks: threading.Lock) -> Iterator[bool]:
+    """Hold these locks meanwhile, or those before the first that cannot be had in time; whether
+    all of them are held."""
     with ExitStack() as stack:
         for lock in locks:
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                break
+                yield False
+                return
             stack.callback(lock.release)
-        yield
+        yield True
 
 
 def _before() -> None:
-    _resting.stack = stack = ExitStack()
+    stack = ExitStack()
+    stack.callback(setattr, _resting, "stack", getattr(_resting, "stack", None))
+    _resting.stack = stack
     stack.enter_context(_one_at_a_time)
     deadline = time.monotonic() + PATIENCE
     for holder in list(_holders):

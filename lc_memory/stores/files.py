@@ -121,7 +121,7 @@ class FileStore(TableStore, Holder):
             self._fold_later()
         watch(self)
 
-    def resting(self, deadline: float) -> AbstractContextManager[None]:
+    def resting(self, deadline: float) -> AbstractContextManager[bool]:
         return held(deadline, self._turn, self._guard)
 
     def forked(self) -> None:

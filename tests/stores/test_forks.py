@@ -160,3 +160,53 @@ def test_a_fork_in_the_middle_of_a_long_write_is_refused(
         forked.set()
         thread.join()
         assert [found.id for found in store.records()] == [record.id]
+
+
+NESTED = """
+import os, signal, sys, threading
+from lc_memory import open_store
+
+store = open_store(sys.argv[1])
+record = store.put(("n",), "k", {"v": 1})
+reached, go = threading.Event(), threading.Event()
+
+def records():
+    reached.set()
+    go.wait()
+    yield record
+
+def fork(*_):
+    go.set() if _ else None  # by the signal: the write may end
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+thread = threading.Thread(target=lambda: store.restore(records, [()]))
+thread.start()
+reached.wait()
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+fork()
+thread.join()
+
+def goes_on():
+    with open_store(sys.argv[1]) as anew:
+        anew.put(("n",), "after", {"v": 2})
+    print(go.is_set(), len([*store.records()]))
+
+thread = threading.Thread(target=goes_on)
+thread.start()
+thread.join()
+store.close()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "json"])
+def test_a_signal_may_fork_while_a_fork_waits(scheme: str, tmp_path: Path) -> None:
+    """What the first fork held is free afterwards."""
+    ignoring = "ignore:This process:DeprecationWarning"
+    url = f"{scheme}:///{tmp_path}/m.{scheme}"
+    command = [sys.executable, "-W", ignoring, "-c", NESTED, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stderr, done.stdout) == ("", "True 2\n")
