@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
-from lc_memory.errors import (
-    LCMemoryError,
-    StoreUnavailable,
-)
+from lc_memory.errors import LCMemoryError, StoreUnavailable
 from lc_memory.filters import Node
 from lc_memory.forks import Holder, held, watch
 from lc_memory.records import Id
@@ -142,15 +139,18 @@ class SQLite(Database, Holder):
     @contextlib.contextmanager
     def resting(self, deadline: float) -> Iterator[None]:
         """Keep every connection from use: nobody in a child could free SQLite's own locks."""
-        with held(deadline, self._writing, self._connecting):
+        with held(deadline, self._writing, self._connecting) as quiet:
+            if not quiet:  # it cannot be used in the child anyway
+                yield
+                return
             idle, self._idle = self._idle, _Shut()
             try:
                 while self._are_out(idle) and time.monotonic() < deadline:
                     time.sleep(0.0005)
                 yield
-            finally:
-                self._idle.extend(idle)
-                self._idle = deque(self._idle)
+            finally:  # first the old place, where what is given back meanwhile is not lost
+                shut, self._idle = self._idle, idle
+                idle.extend(shut)
 
     def forked(self) -> None:
         """Begin with no connection. What SQLite knows of its locks would be the parent's: it
