@@ -181,7 +181,7 @@ class LangGraphStore(BaseStore):
     def _writes(self, ops: Sequence[Op]) -> list[Put | Delete]:
         """The writes of a batch: the last one of each key."""
         writes: dict[Id, Put | Delete] = {}
-        labels: Namespace | None = None
+        labels: object = object()  # no namespace, whatever is given as one
         for op in ops:
             if isinstance(op, PutOp):
                 if op.namespace is not labels:  # batches often have but one

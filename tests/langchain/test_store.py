@@ -115,6 +115,12 @@ def test_batch_checks_namespaces_too(store: Any, op: Op) -> None:
     assert store.get(USERS, "k") is None
 
 
+def test_no_namespace_is_refused_as_any_bad_one_is(store: Any) -> None:
+    for op in (PutOp, GetOp):
+        with pytest.raises(TypeError, match="not iterable"):
+            store.batch([op(None, "k", *([{}] if op is PutOp else []))])
+
+
 def test_names_too_long_or_half_a_character_are_refused(store: Any) -> None:
     for namespace, key in [(USERS, "k" * 2000), (("n" * 2000,), "k"), (USERS, "\ud83d")]:
         with pytest.raises(InvalidKey):
