@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -47,20 +46,26 @@ _COLLISIONS: Final = ("23505", "40001", "40P01")
 #: The types of a record's columns.
 _KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "bigint", "text")
 
-#: Those of the tables that many rows at once are inserted into, in the order of these INSERTs.
-_KINDS_IN: Final = {"records": _KINDS, "fields": ("int", "bytea", "text", "bigint")}
-_INSERT: Final = re.compile(r"(INSERT INTO lc_memory_(\w+) \([^)]+\)) VALUES \([ ,?]+\)")
+#: Where a statement takes the name of a table whose rows it is to be run for.
+_FOR_EACH: Final = {"INSERT": ", {}", "UPDATE": " FROM {}", "DELETE": " USING {}"}
 
 
 class _Session(ServerSession):
-    """Sends many new rows as arrays: a message and a plan for each costs more."""
+    """Sends many rows as arrays, in one statement: a message and a plan for each costs more. (And
+    ``executemany`` prepares, although :meth:`PostgreSQL.sending` says not to.)"""
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        insert = _INSERT.fullmatch(sql)
-        if insert is None:
-            return super().run_many(sql, rows)
-        source, columns = _table_of(rows, _KINDS_IN[insert[2]])
-        self.run(f"{insert[1]} SELECT * FROM {source} AS w", columns)
+        columns = list(zip(*rows, strict=True))
+        source, arrays = _table_of(rows, [_kind(column) for column in columns])
+        names = [f"c{i}" for i in range(len(columns))]
+        source += f" AS w ({', '.join(names)})"
+        into, values, _ = sql.partition(" VALUES ")
+        if values:
+            sql = f"{into} SELECT * FROM {source}"
+        else:
+            what, where, which = sql.replace("?", "w.{}").format(*names).partition(" WHERE ")
+            sql = what + _FOR_EACH[sql[:6]].format(source) + where + which
+        self.run(sql, arrays)
 
 
 class PostgreSQL(ServerDatabase):
@@ -135,8 +140,8 @@ class PostgreSQL(ServerDatabase):
 
     @contextlib.contextmanager
     def sending(self, connection: Any) -> Iterator[None]:
-        # A statement that is prepared within a pipeline is gone if the pipeline fails, and the
-        # driver does not notice.
+        # A statement that is prepared within a pipeline is not there if the pipeline fails, and
+        # the driver may not notice.
         connection.prepare_threshold = _NEVER
         failure: BaseException | None = None
         try:
@@ -208,6 +213,12 @@ def _table_of(
 ) -> tuple[str, list[Any]]:
     arrays = ", ".join(f"?::{kind}[]" for kind in kinds)
     return f"unnest({arrays})", [_array(column) for column in zip(*rows, strict=True)]
+
+
+def _kind(column: Sequence[str | int | bytes | None]) -> str:
+    """The type of a column's values; one without any goes into every other type."""
+    types = {type(value) for value in column}
+    return "text" if str in types else "bytea" if bytes in types else "bigint"
 
 
 def _array(column: Sequence[str | int | bytes | None]) -> str:

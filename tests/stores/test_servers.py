@@ -27,6 +27,7 @@ from lc_memory import (
 )
 from lc_memory.log import Log
 from lc_memory.records import Namespace
+from lc_memory.stores.database import Session
 from lc_memory.stores.schema import VERSION
 from lc_memory.stores.server import POOL, RUSH, ServerDatabase
 from lc_memory.stores.sql import SQLStore
@@ -314,6 +315,30 @@ class TestPostgreSQL(_OnServer):
             store._db._prepared.clear()  # type: ignore[attr-defined]
             assert store.put(("n",), "k", {}).version == 5
             assert len(_prepared(store)) == 2
+
+    def test_what_was_prepared_in_a_transaction_that_failed_is_prepared_again(
+        self, tmp_path: Path
+    ) -> None:
+        """The server never saw it, as it stood behind what failed. The driver thinks it did, if it
+        had seen the statement before, and a ROLLBACK too."""
+        delete = 'DELETE FROM lc_memory_records WHERE "key" = ?'
+
+        def fail(session: Session) -> None:
+            session.run("SELECT 1 / ?::bigint", [0])
+
+        def fail_before_many(session: Session) -> None:
+            fail(session)
+            session.run_many(delete, [["a"], ["b"]])
+
+        with self.open_store(tmp_path) as store:
+            store.write([Put(("docs",), key, {}) for key in "abc"])
+            store._db.transact(lambda session: session.run(delete, ["x"]))
+            for work in (fail, fail_before_many):  # one connection: nobody else asks for one
+                with pytest.raises(StoreError, match="division by zero"):
+                    store._db.transact(work)
+            store._db.transact(lambda session: session.run(delete, ["a"]))
+            store._db.transact(lambda session: session.run_many(delete, [["b"], ["x"]]))
+            assert [record.key for record in store.records(Query(("docs",)))] == ["c"]
 
     def test_no_more_is_prepared_than_that(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
