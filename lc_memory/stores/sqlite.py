@@ -26,6 +26,7 @@ from lc_memory.stores.database import Database, Session, Upserting, check_durabi
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, sqlite_condition, within_limits
 from lc_memory.stores.sqlite_faults import check_place, in_our_words, is_busy
+from lc_memory.stores.sqlite_wal import Room
 
 if TYPE_CHECKING:
     from lc_memory.store import Clock
@@ -125,6 +126,8 @@ class SQLite(Database, Holder):
         self._inherited: list[_Connection] = []
         self._lost = False
         self._open = True
+        # Where commits are not synced, nobody waits for the file system.
+        self._room = Room(self.place if durability == "full" else ":memory:")
         self._begin()
         if not in_memory:
             watch(self)
@@ -197,11 +200,12 @@ class SQLite(Database, Holder):
                     self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
-                    return result
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
                         _undo(connection)
                     raise
+                self._room.look(connection)
+                return result
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
@@ -233,7 +237,9 @@ class SQLite(Database, Holder):
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                return self._patiently(run)
+                found = self._patiently(run)
+                self._room.look(connection)
+                return found
             except sqlite3.IntegrityError:
                 return 0, []
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
