@@ -255,10 +255,9 @@ class SQLReader(Store):
             sql, keys, ranges = entries
             low, high = ranges.ranges[0]
             once = len(ranges.ranges) == 1 and low == high  # no record is there twice
-            if most is not None and ranges.cost > 2:
-                sql += (
-                    f" AND (SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {most}) AS c) < {most}"
-                )
+            if most is not None and ranges.cost > 2:  # first: SQLite would ask it of each entry
+                count = f"SELECT count(*) AS n FROM (SELECT 1 FROM {sql} LIMIT {most}) AS first"
+                sql = f"({count}) AS c CROSS JOIN {sql} AND c.n < {most}"
                 keys = [*keys, *keys]
             source = (
                 f"(SELECT {'' if once else 'DISTINCT '}record_id FROM {sql}) AS f "
