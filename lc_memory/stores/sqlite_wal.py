@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from shutil import disk_usage
 from typing import Final
 
 #: What the log comes to before SQLite begins at its start again, in bytes: 1,000 pages and what
@@ -15,6 +16,9 @@ WHOLE: Final = 1_050 * (4096 + 24)
 #: times as long.
 _LITTLE: Final = 128 << 10
 _TIMES: Final = 16
+
+#: Where less is left on the disk, in bytes, it is left to others.
+_FREE: Final = 16 * WHOLE
 
 
 class Room:
@@ -39,17 +43,19 @@ class Room:
             return
         try:
             length = os.stat(self._log).st_size
+            if length <= self._length:
+                return
+            free = disk_usage(os.path.dirname(self._log)).free
         except OSError:  # in memory, or where SQLite cannot have such a log
             self._length = WHOLE
             return
-        if length > self._length:
-            self._length = min(length * _TIMES, WHOLE)
-            if length < self._length:
-                _lengthen(connection, self._length - length)
+        self._length = min(length * _TIMES, WHOLE)
+        if self._length > length and free > _FREE:
+            _lengthen(connection, self._length - length)
 
 
 def _lengthen(connection: sqlite3.Connection, size: int) -> None:
-    """Make the log longer by that; not at all if there is no room for it."""
+    """Make the log longer by that, or as far as it may become."""
     with contextlib.suppress(sqlite3.Error):
         ((kept,),) = connection.execute("PRAGMA cache_size").fetchall()
         try:
