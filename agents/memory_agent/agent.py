@@ -16,6 +16,7 @@ from lc_memory.knowledge import COURSE
 from lc_memory.learner import Course
 from lc_memory.registry import url_of
 from memory_agent.models import default_model
+from memory_agent.offline_replies import listed
 
 INSTRUCTIONS = """\
 You are a patient programming tutor who remembers the learner across conversations.
@@ -144,10 +145,10 @@ class MemoryAgent(Memory):
             return self.STRANGER
         lines = [f"Welcome back, {name}!" if name else "Welcome back!"]
         if progress["completed_topics"]:
-            done = " and ".join(progress["completed_topics"])
+            done = listed(progress["completed_topics"])
             lines.append(f"You have finished {done} ({progress['progress_percentage']:g}%).")
         if due := progress.get("due_for_review"):
-            lines.append(f"Due for review today: {' and '.join(due)}.")
+            lines.append(f"Due for review today: {listed(due)}.")
         if current := progress["current_topic"]:
             lines.append(f"You are learning {current}.")
         elif progress["next_topic"]:

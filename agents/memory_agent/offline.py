@@ -35,7 +35,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from .offline_english import understand
 from .offline_learning import STATEMENTS, statements_in
 from .offline_meanings import Ask, Forget, Meaning, Progress, Remember, Review
-from .offline_memory import Memory, Outcome, read_memory, recollect, settle
+from .offline_memory import Memory, Outcome, outdated, read_memory, recollect, settle
 from .offline_replies import HELP, reply
 from .offline_words import READ_AT_MOST, topics_in
 
@@ -194,6 +194,8 @@ def calls_for(
         match meaning:
             case Remember(content, kind, topic):
                 about = {"topic": topic} if topic else {}
+                old = outdated(content, memory) if kind == "fact" else []
+                calls += [("forget", {"what": fact}) for fact in old]
                 calls.append(("remember", {"content": content, "kind": kind, **about}))
             case Forget(what):
                 calls.append(("forget", {"what": what}))

@@ -12,6 +12,7 @@ from .offline_meanings import (
     NEXT_ONE,
     THAT_ONE,
     WHOLE_COURSE,
+    Ask,
     Chat,
     Forget,
     Meaning,
@@ -33,24 +34,30 @@ from .offline_words import (
     LENGTHS,
     LEVEL,
     LEVELS,
+    OF_OTHERS,
     PAST,
     THIRD_PERSON,
     clauses,
     is_question,
+    lexicon,
     name_in,
     topics_in,
     words,
 )
 
+AS_WELL = lexicon("too also as well and the")
 Rule = Callable[[str, tuple[str, ...]], list[Meaning]]
 
 
 def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
     """What `text` says, in order, each meaning once; all progress is in one `Progress`."""
     found: list[Meaning] = []
+    last = THAT_ONE
     for clause in clauses(text):
         addressed = found[-1:] == [Chat("hello")] and clause.count(" ") < 2
-        found += _first(RULES, clause, course) or ([] if addressed else [Unclear(clause)])
+        meant = _first(RULES, clause, course) or _more(found[-1:], clause, course)
+        found += [_of(last, m) for m in meant] or ([] if addressed else [Unclear(clause)])
+        last = (last, *topics_in(clause, course))[-1]
     found = _rated(found)
     steps = [meaning for meaning in found if isinstance(meaning, Progress)]
     if steps:
@@ -59,6 +66,28 @@ def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
         found[found.index(steps[0])] = whole = Progress(tuple(done), current)
         found = [m for m in found if m is whole or not isinstance(m, Progress)]
     return list(dict.fromkeys(found))
+
+
+def _of(it: str, meaning: Meaning) -> Meaning:
+    """The meaning with the topic that the message spoke of last for "it"."""
+    match meaning:
+        case Progress(completed, current):
+            return Progress(tuple(it if t == THAT_ONE else t for t in completed), current)
+        case Unfinished(topic, begun) if topic == THAT_ONE:
+            return Unfinished(it, begun)
+        case Ask(about, subject) if subject == THAT_ONE:
+            return Ask(about, it)
+    return meaning
+
+
+def _more(last: list[Meaning], clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    """ "I've finished variables. Functions too." """
+    topics = topics_in(clause, course)
+    others = [word for word in clause.casefold().replace(",", "").split() if word not in AS_WELL]
+    match last:
+        case [Progress(completed, None)] if completed and topics and len(others) == len(topics):
+            return [Progress(topics)]
+    return []
 
 
 def _rated(found: list[Meaning]) -> list[Meaning]:
@@ -85,6 +114,9 @@ REMEMBER = words(
 FORGET = words(
     r"(?:forget|delete|erase|remove|wipe|reset)(?: (?:that|about|the fact that))? (?P<what>.+)"
 )
+AND = words(r",? and |, ")
+FROM_DONE = words(r" (?:from|in|off) (?:my|the) (?:\w+ )?(?:topics|list|progress)$")
+KINDS = ("name", "email", "level", "preferences", "progress")
 EVERYTHING = words(
     r"(?:everything|all|me|it all|(?:all )?(?:of )?my (?:data|memory|memories))"
     r"(?: (?:about|of|on) me| you (?:know|have|remember)(?: (?:about|of|on) me)?)?"
@@ -112,7 +144,15 @@ def forgetting(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         if isinstance(kept, Remember):
             fact = kept.kind in ("fact", "preference")
             return [Forget(kept.topic or (kept.content if fact else kept.kind))]
-    return [Forget(words("^(?:about |all |my |the )+").sub("", said["what"]))]
+    what = FROM_DONE.sub("", said["what"])
+    each = [words("^(?:about |all |my |the )+").sub("", part) for part in AND.split(what)]
+    known = (*KINDS, *course)
+    whole = len(each) == 1 or any(part.casefold() not in known for part in each)
+    return (
+        [Forget(words("^(?:about |all |my |the )+").sub("", what))]
+        if whole
+        else list(map(Forget, each))
+    )
 
 
 # --- preferences -------------------------------------------------------------------------------
@@ -124,13 +164,18 @@ TASTE = words(
     r"(?:prefer|like|love|rather|want|need|enjoy|hate|dislike)|keep|give|use|show|make|be|answer|reply|respond|"
     r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
     r"(?:\w+ )?language)(?!\w)|"
-    rf"(?=(?:{LENGTH}|{LANGUAGE}|(?:code )?(?:examples?|snippets?|samples?)) )"
+    rf"(?=(?:{LENGTH}|{LANGUAGE}|(?:code )?(?:examples?|snippets?|samples?)) )|"
+    rf"(?=(?:your|my|the|these|this|that) {ANSWER}\b)"
 )
 ANSWER_LENGTH = words(
     rf"\b(?<!\bno )(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
     r"(?:keep|make|be|answer|reply|explain|like(?= it| them| things| your))"
-    rf"(?: (?:it|them|things|me|your|more|very|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b"
+    rf"(?: (?:it|them|things|me|your|more|very|so|too|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b|"
+    rf"{ANSWER} (?:(?:to|are|is|were|was|should|must|can|be|a bit|more|very|so|way|far|too) )*"
+    rf"(?P<c>{LENGTH})\b"
 )
+TOO = words(rf"\btoo (?:{LENGTH})\b")
+ANY_EXAMPLES = words(r"\b(?:examples?|snippets?)\b")
 EXAMPLES = words(
     rf"(?P<a>{LANGUAGE}) (?:code )?(?:examples?|snippets?|samples?|code)\b|"
     rf"(?<!to )\b(?:examples?|snippets?|samples?|code)\b[^,.]{{0,30}}? (?:in|using|with) "
@@ -158,9 +203,13 @@ def preferences(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if length := ANSWER_LENGTH.search(clause):
         value = LENGTHS[_named(length).casefold()]
         opposite = "long" if value == "short" else "short"
-        found["answer length"] = opposite if unwanted(length) else value
-    if (examples := EXAMPLES.search(clause)) and not unwanted(examples):
-        found["examples"] = LANGUAGES.get(_named(examples).casefold(), _named(examples))
+        against = unwanted(length) or TOO.search(clause)
+        found["answer length"] = opposite if against else value
+    if examples := EXAMPLES.search(clause):
+        kind = LANGUAGES.get(_named(examples).casefold(), _named(examples))
+        found |= {} if unwanted(examples) else {"examples": kind}
+    elif (examples := ANY_EXAMPLES.search(clause)) and unwanted(examples):
+        found["examples"] = "no"
     if emojis := words(r"\bemojis?\b").search(clause):
         found["emojis"] = "no" if unwanted(emojis) else "some"
     if reply := REPLY_IN.match(clause):
@@ -188,7 +237,7 @@ OWN_EMAIL = words(
 )
 OWN_LEVEL = words(
     r"(?:(?:i'd say )?i'm|i've become|i(?:'d)? (?:have|consider myself|call myself|became|feel)|"
-    r"my (?:\w+ )?level(?:'s| is)|level)? ?"
+    r"my (?:\w+ )?level(?:'s| is)|(?:set|change|update) my (?:\w+ )?level to|level)? ?"
     rf"(?:{ADVERB} )*(?P<level>{LEVEL})(?: (?:level|programmer|coder|developer|learner))?"
     rf"(?: (?:in|at|with|to) (?:programming|coding|computers|this|it|{LANGUAGE}))?"
     r"(?: (?:now|by now|these days))?(?: (?P<origin>from .*)|(?:,| and| with| but| who) .*)?"
@@ -199,13 +248,25 @@ NEW_TO_IT = words(
 FINISHED = words(
     rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
     r"learned|learnt|(?:worked|gone|got) through|"
-    r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the))*"
+    r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the(?! first)))*"
     r"(?P<what>.*)"
 )
 UNFINISHED = words(
-    r"i (?:haven't|didn't|have not|did not|never)(?: (?:yet|really|actually|quite|even))* "
-    r"(?:finish|complet|master|learn|done|do|cover)\w*(?P<what>.*)"
+    r"i(?:'ve)? (?:haven't|didn't|not|never)(?: (?:yet|really|actually|quite|even))* "
+    r"(?:finish|complet|master|learn|done|do|cover)\w*(?P<what>.*)|"
+    r"i(?:'m| was) (?:not (?:\w+ )?(?:done|finished|through) with|wrong about) (?P<wrongly>.*)"
 )
+MARKED = words(
+    r"(?:mark|set|tick off|check off|count) (?P<what>.+?)(?: (?:as|to))? "
+    r"(?P<un>not |un)?(?:done|finished|complete|completed)"
+)
+STOPPED = words(
+    r"i(?:'m|'ve)? (?:(?:stopped|gave up|given up|quit|not)"
+    r"(?: (?:on|with|learning|studying|doing|working))+|haven't (?:started|begun)(?: (?:on|with))?)"
+    r" (?P<what>.+)"
+)
+FIRST = words(r"the first (?P<many>\w+)(?: (?:topics?|lessons?|chapters?))?")
+NUMBERS = {"one": 1, "topic": 1, "lesson": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
 REVIEWED = words(
     r"(?:i(?:'ve)? )?(?:"
@@ -222,16 +283,19 @@ RATINGS = {
 LEARNING = words(
     r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |(?P<lets>let's |(?=continue|go on|move on)))?"
     rf"(?:{ADVERB} )*(?:learning|studying|working|stuck|struggling|"
-    r"practi[sc]ing|on|doing|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
+    r"practi[sc]ing|on|doing|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
+    r"moved|switched|went|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
 NAMED = words(
-    r"(?:(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|(?:you (?:can|may) )?call me|i go by|"
+    r"(?:i'm called|(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|i go by|"
+    r"(?:you (?:can|may) )?(?:call|address) me(?: as)?|"
     r"change my name to|"
     r"(?:the )?name(?:'s| is)) (?P<name>.+)"
 )
 RENAMED = words(
-    r"(?:my (?:full |first )?name(?:'s| is| was)(?:n't| not)|i'm not) [^,]{1,60}?(?:,|,? but) "
+    r"(?:(?:my (?:full |first )?name(?:'s| is| was)(?:n't| not)|i'm not) [^,]{1,60}?(?:,|,? but)|"
+    r"(?:you (?:got|have) my name wrong|that's not my name),) "
     r"(?:it's |it is |i'm |my name(?:'s| is) |call me )?(?P<name>.+)"
 )
 ENDED = words(r"i(?P<m>'m)? no longer (?P<what>.+)|i don't (?P<does>.+) (?:any ?more|any longer)")
@@ -242,8 +306,10 @@ I_AM = words(
     r"colou?r-?blind|learning|studying|using|taking|preparing|training|building|writing|working|"
     r"living|moving|interested|into|afraid|scared|good at|(?:in|at|near) (?-i:[A-Z]))\b.*)"
 )
-BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*")
-MY_OWN = words(r"my (?P<rest>(?:[\w'-]+ ){1,6}(?:is|are|was|were|has|have) .+)")
+BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*|(?:wrong|joking|kidding)\b.*")
+MY_OWN = words(rf"my (?P<rest>(?:[\w'-]+ ){{1,6}}(?:{OF_OTHERS}) .+)")
+I_KNOW = words(rf"i (?:already |also )?know (?P<rest>(?:\w+ ){{0,3}}{LANGUAGE}.*)")
+AGE = words(r"i'm (?P<age>\d{1,3})(?: (?:years? old|now))?")
 
 
 def renamed(clause: str, course: tuple[str, ...]) -> list[Meaning]:
@@ -289,19 +355,37 @@ def level(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 
 def unfinished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    said = UNFINISHED.fullmatch(clause)
-    return [Unfinished(topic) for topic in topics_in(said["what"], course)] if said else []
+    if said := UNFINISHED.fullmatch(clause):
+        what = said["what"] or said["wrongly"] or ""
+        it = (THAT_ONE,) if what and THAT.fullmatch(what.strip()) else ()
+        return [Unfinished(topic) for topic in topics_in(what, course) or it]
+    if said := MARKED.fullmatch(clause):
+        topics = topics_in(said["what"], course)
+        done: list[Meaning] = [Progress(completed=topics)] if topics else []
+        return [Unfinished(topic) for topic in topics] if said["un"] else done
+    said = STOPPED.fullmatch(clause)
+    topics = topics_in(" ".join(said["what"].split(" ")[:2]), course) if said else ()
+    return [Unfinished(topic, begun=True) for topic in topics]
 
 
 def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause)
     if not said:
         return []
-    what = words(r"\b(?:but|except|not|without|before|because)\b").split(said["what"])[0].strip()
+    what, *rest = words(r"\b(?:but|except|not|without|before|because)\b").split(said["what"])
+    what = what.strip()
     if topics := topics_in(what, course):
         return [Progress(completed=topics)]
-    if words(r"everything|all topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
-        return [Progress(completed=(WHOLE_COURSE,))]
+    if words(r"everything|all(?: the)? topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
+        left = topics_in(" ".join(rest), course)
+        done = tuple(topic for topic in course if topic not in left) if left else (WHOLE_COURSE,)
+        return [Progress(completed=done)]
+    if first := FIRST.fullmatch(what):
+        many = first["many"].casefold()
+        number = int(many) if many.isdecimal() else NUMBERS.get(many, 0)
+        return [Progress(completed=course[:number])] if 0 < number <= len(course) else []
+    if words(r".*\b(?:course|topics?|lessons?)").fullmatch(what):
+        return [Chat("which")]
     over = not said.groupdict().get("unsure")  # "I know that" closes no topic
     return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []
 
@@ -346,6 +430,10 @@ def name(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 
 def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if said := AGE.fullmatch(clause):
+        return [Remember(f"is {said['age']} years old")]
+    if said := I_KNOW.fullmatch(clause):
+        return [Remember(f"knows {said['rest']}")]
     if (said := I_AM.fullmatch(clause)) and not BAD_FACT.fullmatch(said["rest"]):
         return [Remember(f"is {said['rest']}")]
     if said := I_HAVE.fullmatch(clause):
@@ -354,7 +442,8 @@ def fact(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         return [Remember(said["rest"])]
     if said := I_DO.fullmatch(clause):
         verb = said["verb"].lower()
-        if verb in THIRD_PERSON or verb in PAST:
+        known = verb in THIRD_PERSON or verb in PAST
+        if known and not BAD_FACT.fullmatch(said["rest"]):
             return [Remember(f"{THIRD_PERSON.get(verb, verb)} {said['rest']}")]
     return [Chat("unkept")] if clause.casefold().startswith("i'm ") else []
 

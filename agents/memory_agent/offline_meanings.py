@@ -35,9 +35,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A topic that is not finished, whatever was said of it before."""
+    """A topic that is not finished, whatever was said of it before; if `begun`, one that is no
+    longer being learned."""
 
     topic: str
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Review:
 class Ask:
     """A question about "me", "name", "email", "level", "next", "progress", "preferences",
     "completed" (`subject`: a topic or ""), "review", a "lesson" (`subject`: the topic) or a "fact"
-    (`subject`: the question)."""
+    (`subject`: the question). The `subject` of "next" is the topic before, or ""."""
 
     about: str
     subject: str = ""

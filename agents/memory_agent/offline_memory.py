@@ -144,8 +144,12 @@ def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
 
     def settled(meaning: Meaning) -> Meaning:
         match meaning:
-            case Unfinished(topic):
-                return Forget(topic) if topic in memory.completed else Chat("unkept")
+            case Unfinished(topic, begun):
+                topic = last or memory.current if topic == THAT_ONE else topic
+                noted = topic == memory.current if begun else topic in memory.completed
+                return Forget(topic) if topic and noted else Chat("unkept")
+            case Ask("next", subject) if subject == THAT_ONE:
+                return Ask("next", last)
             case Progress(completed, learning):
                 done = [t for topic in completed for t in named.get(topic, (topic,)) if t]
                 now = named.get(learning or "", (learning,))[0] or None
@@ -170,6 +174,27 @@ STOP_WORDS = lexicon(
 )
 
 
+SAME = {"age": "old", "job": "work", "color": "colour", "favorite": "favourite"}
+# What a person has one of at a time.
+ONE_OF = re.compile(
+    r"(?:lives in|works (?:as|at|for)|is from|is(?= \d+ years old)|(?:[\w'-]+ ){1,6}(?:is|are) on|"
+    r"(?:[\w'-]+ ){0,3}favou?rite (?:[\w'-]+ ){1,3}is|(?:[\w'-]+ ){0,4}(?:name|birthday|job) is)"
+    r"(?!\w)"
+)
+
+
+def outdated(fact: str, memory: Memory) -> list[str]:
+    """The facts that a new one takes the place of: who lives in Rome lives in Oslo no longer."""
+    one = ONE_OF.match(fact)
+    held = [old for old in memory.facts if one and old.startswith(one[0] + " ")]
+    kept = [fact, *(other for other in memory.facts if other not in held)]
+
+    def also_in(text: str, old: str) -> bool:  # to forget the old one would forget this too
+        return set(old.casefold().split()) <= set(text.casefold().split())
+
+    return [old for old in held if not any(also_in(text, old) for text in kept)]
+
+
 def recollect(question: str, memory: Memory) -> list[str]:
     """What is known, three things at most, that shares the most words with a question."""
     asked = _stems(question)
@@ -182,6 +207,7 @@ def recollect(question: str, memory: Memory) -> list[str]:
 def _stems(text: str) -> set[str]:
     # One stem for live, lives, lived and living, and for study and studies.
     found = set(re.findall(r"[^\W_][\w']*", text.casefold())) - STOP_WORDS
+    found = {SAME.get(word, word) for word in found}
     return {re.sub("(?<=..)(?:'s|ies|ing|es|ed|[esy])$", "", word) for word in found}
 
 

@@ -9,12 +9,17 @@ ASKS = {
     "me": words(
         r"(?:what|do you|tell me|everything)\b.{0,40} (?:about|on|of) (?:me|myself)|"
         r"what do you remember|"
-        r"what (?:have|did) i (?:told|tell) you.*|do you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
+        r"what (?:have|did) (?:i (?:told|tell|said|say)|we (?:talk|discuss|speak|do)\b).*|"
+        r"do you (?:\w+ )?(?:know|remember) (?:our|the) (?:\w+ )?(?:conversation|talk|session)s?|"
+        r"what do you know|do you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
     ),
-    "name": words(r"who am i|what do you call me|.*\bmy (?:(?:full|first|last) )?name\b.{0,30}"),
-    "email": words(r".*\bmy e-?mail\b.{0,30}"),
+    "name": words(
+        r"who am i|what (?:do you call me|am i called)|"
+        r".*\bmy (?:(?:full|first|last) )?name\b.{0,30}"
+    ),
+    "email": words(r".*\bmy (?:e-?)?mail\b.{0,30}"),
     "level": words(
-        r".*\bmy (?:experience )?level\b.{0,30}|how (?:advanced|experienced) am i|"
+        r".*\bmy (?:\w+ )?level\b.{0,30}|level|how (?:advanced|experienced) am i|"
         r"(?:what|which)(?:'s| is)? (?:\w+ )?level (?:am i|do i have|i'm)\b.{0,30}"
     ),
     "review": words(
@@ -23,7 +28,8 @@ ASKS = {
     ),
     "next": words(
         r"(?:what|which (?:topic|lesson))(?:'s| is| comes)?(?: my| the)? next\b.*|"
-        r"what now|(?:my )?next(?: topic| lesson)?|"
+        r"(?:what )?now|(?:what|which (?:topic|lesson)) (?:comes|is|follows) after\b.*|after that|"
+        r"(?:my )?next(?: topic| lesson)?|"
         r"(?:what|which topic|where) (?:should|shall) i .*|"
         r"(?:what|where) (?:do|can|could) i (?:\w+ ){1,3}(?:next|now)"
     ),
@@ -34,19 +40,28 @@ ASKS = {
         r"(?:what|which).{0,30}?(?:'s| is| are) (?:done|finished|completed)"
     ),
     "progress": words(
-        r".*\b(?:how far|progress|how (?:much|many) (?:of|have|percent|topics)|"
+        r".*\b(?:how far|progress|my percent(?:age)?|still have to (?:do|learn|finish)|"
+        r"how (?:much|many) (?:of|have|percent|topics)|"
         r"(?:what|which) percent(?:age)?|how am i (?:doing|getting on|coming along)|"
         r"(?:what(?:'s| is)|how much is|(?:what|which) topics are) left|"
         r"current (?:topic|lesson))\b.*|am i (?:done|finished)(?: .*)?|"
-        r"where (?:do i stand|am i)(?: (?:now|in the course|so far))?|"
-        r"(?:what|which topic) am i (?:\w+ )?(?:learning|studying|working on|stuck on|on|doing)\b.*"
+        r"where (?:do i stand|am i|in the course am i)(?: (?:now|in the course|so far))?|"
+        r"where (?:did|have) (?:i|we) (?:stop|leave|left).*|where (?:were we|was i)|"
+        r"(?:am|was) i (?:\w+ )?(?:learning|studying|working on|on|doing)\b.*|"
+        r"(?:what|which topic) (?:am|was) i (?:\w+ )?"
+        r"(?:learning|studying|working on|stuck on|on|doing)\b.*"
     ),
-    "preferences": words(r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*"),
+    "preferences": words(
+        r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*|"
+        r"how (?:should|do|will|must) you (?:answer|reply|explain|teach|talk)\b.*"
+    ),
 }
 LESSON = words(
     r"(?P<clearly>explain|teach me|teach|describe|define)\b(?: about)?(?P<what>.*)|"
     r"(?:what(?:'s| is| are)|how (?:do|does|to|can)|why|tell me|show me|give me|an example of|"
-    r"i(?: want|'d like) to (?:learn|know|understand|see)|(?:i need )?help(?: me)?|learn|more about"
+    r"i(?: want|'d like) to (?:learn|know|understand|see)|"
+    r"i (?:\w+ )?(?:don't|can't|do not)(?: \w+)? (?:get|understand|grasp)|i forgot how|"
+    r"(?:i need )?help(?: me)?|learn|more about"
     r")\b(?P<rest>.*)"
 )
 TELL_ME = words(
@@ -58,7 +73,13 @@ THAT = words(
     r"(?:(?:^| )(?:again|once more))?"
 )
 BARE = words(r"(?:(?:what|how) about )?(?:an? |the )?\w+")
-NEXT = words(r"(?:(?:with|on|to) )*(?:the )?next(?: one| topic| lesson)?")
+NEXT = words(
+    r"(?:(?:with|on|to) )*(?:the )?next(?: one| topic| lesson)?|"
+    r"where (?:we|i) (?:left off|stopped|were|was)"
+)
+AFTER = words(r"\bafter (?P<what>.+)")
+DONE = words(r"(?:is|are) (?P<what>.+) (?:done|finished|completed?)")
+WHO = words(r"who(?:'s| is| are| was)\b")
 SELF = words(r"\b(?:i|my|me|mine|i'm|i've)\b")
 
 
@@ -73,7 +94,12 @@ def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     asks = bool(told) or is_question(clause)
     for about, asked in ASKS.items():
         if asks and asked.fullmatch(plain):
+            of = AFTER.search(plain) if about == "next" else None
+            if of:
+                return [Ask("next", *(topics_in(of["what"], course)[:1] or (THAT_ONE,)))]
             return [Ask(about, " ".join(topics_in(plain, course)[:1]) * (about == "completed"))]
+    if asks and (done := DONE.fullmatch(plain)) and (named := topics_in(done["what"], course)):
+        return [Ask("completed", named[0])]
     lesson = LESSON.fullmatch(plain)
     if lesson and not words(r"\bmy\b").search(plain):
         rest = (lesson["what"] or lesson["rest"] or "").strip()
@@ -83,5 +109,6 @@ def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if asks and BARE.fullmatch(plain) and (named := topics_in(plain, course)):
         return [Ask("lesson", named[0])]  # "And a function?"
     if asks:
-        return [Ask("fact", plain) if SELF.search(plain) else Unclear(clause)]
+        about_people = SELF.search(plain) or WHO.match(plain)
+        return [Ask("fact", plain) if about_people else Unclear(clause)]
     return []

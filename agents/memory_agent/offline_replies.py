@@ -25,7 +25,11 @@ SMALL_REPLIES = {
     "listening": "Go ahead.",
     "unkept": "I see. I have kept nothing of that.",
     "ok": "Good.",
+    "wrong": "I go by what you told me. Tell me what is right, or what I should forget.",
+    "data": "All I know of you is in the database that I was started with. Ask "
+    '"what do you know about me?" to see it; say "forget everything" to delete it.',
 }
+UNKNOWN = "I have nothing about that in memory, and the offline model knows no more."
 ONLY_ALONE = frozenset(("hello", "ok", "fine", "unkept"))
 """Small talk that is passed over when a message says anything else."""
 
@@ -97,7 +101,8 @@ def confirmations(memory: Memory, outcomes: Sequence[Outcome]) -> Iterator[str]:
             case "forget", _ if outcome.forgotten and what == "everything":
                 yield "I have forgotten everything about you."
             case "forget", _ if outcome.forgotten:
-                yield f"I have forgotten {listed([_gone(item) for item in outcome.forgotten])}."
+                gone = [_gone(item, memory.course) for item in outcome.forgotten]
+                yield f"I have forgotten {listed(gone)}."
             case "forget", _:
                 yield f'I found nothing to forget about "{what}".'
             case "remember", "preference":
@@ -122,8 +127,10 @@ def _went(outcome: Outcome) -> str:
     return {"again": "forgotten", "good": "well remembered"}.get(rating, rating)
 
 
-def _gone(item: str) -> str:
-    """Something forgotten as it is told: "name", "name: Ada" or a fact."""
+def _gone(item: str, course: Sequence[str]) -> str:
+    """Something forgotten as it is told: "name", "name: Ada", a topic or a fact."""
+    if item in (topic.casefold() for topic in course):
+        return f"your progress in {item}"
     kind, colon, value = item.partition(": ")
     if colon or kind in ("name", "email", "level", "progress", "preferences"):
         return f"your {kind}" + f" ({value})" * bool(value)
@@ -182,6 +189,9 @@ def answer_to(ask: Ask, memory: Memory) -> str:
             return yes if done else no
         case "completed":
             return f"You have finished {listed(memory.completed) or 'no topic that I know of'}."
+        case "next" if ask.subject in memory.course:
+            later = memory.course[memory.course.index(ask.subject) + 1 :]
+            return f"After {ask.subject} comes {later[0] if later else 'nothing: it is the last'}."
         case "next":
             more = f' Say "explain {memory.next}" for a lesson.' if memory.next else ""
             return upcoming(memory) + ("" if memory.brief else more)
@@ -195,7 +205,7 @@ def answer_to(ask: Ask, memory: Memory) -> str:
         case "lesson":
             return lesson(ask.subject, memory)
     found = [told(note) for note in recollect(ask.subject, memory)]
-    return f"You told me that {listed(found)}." if found else "I have nothing about that in memory."
+    return f"You told me that {listed(found)}." if found else UNKNOWN
 
 
 def portrait(memory: Memory) -> str:
@@ -283,6 +293,8 @@ def lesson(topic: str, memory: Memory) -> str:
     by_name = {name.casefold(): name for name in found.code}
     language = by_name.get(wanted.casefold(), "Python")
     text = found.gist if memory.brief else f"{found.gist} {found.more}"
-    if wanted.casefold() not in by_name:
+    if wanted.casefold() not in (*by_name, "no"):
         text += f" I have no {wanted} examples, so this one is in Python."
+    if wanted == "no":
+        return text
     return f"{text}\n\n```{language.lower()}\n{found.code[language]}\n```"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 
 READ_AT_MOST = 4_000
@@ -35,7 +36,7 @@ OTHER_TOPICS = lexicon(
 LEVELS = {
     "beginner": "beginner", "novice": "beginner", "newbie": "beginner", "starter": "beginner",
     "intermediate": "intermediate", "advanced": "advanced", "expert": "advanced",
-    "experienced": "advanced",
+    "experienced": "advanced", "pro": "advanced",
 }  # fmt: skip
 LEVEL = "|".join(LEVELS)
 LANGUAGES = {
@@ -51,8 +52,8 @@ LANGUAGE = rf"(?<!\w)(?:(?-i:Go|C|R)|{'|'.join(_LONGER)})(?![\w+#])"
 LENGTHS = {
     "short": "short", "shorter": "short", "brief": "short", "concise": "short", "quick": "short",
     "terse": "short", "to the point": "short", "briefly": "short", "long": "long",
-    "longer": "long", "detailed": "detailed", "thorough": "detailed", "in-depth": "detailed",
-    "in detail": "detailed",
+    "longer": "long", "verbose": "long", "wordy": "long", "detailed": "detailed",
+    "thorough": "detailed", "in-depth": "detailed", "in detail": "detailed",
 }  # fmt: skip
 LENGTH = "|".join(sorted(LENGTHS, key=len, reverse=True))
 ANSWER = "(?:answers?|replies|reply|responses?|explanations?|lessons?|messages?|texts?|versions?)"
@@ -63,7 +64,7 @@ ADVERB = (
 EMAIL = re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 
 PARTICLES = lexicon("van von der den de da di la le bin al el")
-AFTER_A_NAME = lexicon("from and here btw by but in")
+AFTER_A_NAME = lexicon("from and here again btw by but in")
 NOT_NAMES = lexicon(
     """a an the my your his her our their not no never new just only still also so too very really
     quite pretty rather totally completely absolutely fairly currently now already finally back
@@ -75,6 +76,7 @@ NOT_NAMES = lexicon(
     serious proud lucky nervous anxious worried excited scared interested tall short young old
     single married vegan vegetarian gluten left-handed right-handed colour-blind allergic born
     based blind deaf pregnant retired unemployed human male female gay
+    called spelled spelt pronounced secret private boring cool unusual
     maybe later tomorrow today tonight yesterday and or but if because
     monday tuesday wednesday thursday friday saturday sunday
     american british english irish scottish welsh french german spanish italian portuguese dutch
@@ -141,7 +143,7 @@ THIRD_PERSON = {
     verb: re.sub("(s|ch|sh)$", r"\1e", re.sub("(?<![aeo])y$", "ie", verb)) + "s"
     for verb in lexicon(
         "own live work study like love hate enjoy play speak use want need come drive teach "
-        "collect write read run sing paint cook bake grow dislike prefer follow"
+        "collect write read run sing paint cook bake grow dislike prefer follow know"
     )
 } | {"have": "has", "am": "is", "was": "was"}
 PAST = lexicon(
@@ -153,13 +155,17 @@ SECOND_PERSON = {third: verb for verb, third in THIRD_PERSON.items()} | {
 }  # fmt: skip
 
 
+OF_OTHERS = "|".join(("is", "are", "was", "were", "has", "have", *THIRD_PERSON.values(), *PAST))
+"""What a sentence says of somebody else: "my sister likes tea"."""
+
+
 def told(fact: str) -> str:
     """A kept fact as it is told to its person; one in other words is quoted."""
     first, _, rest = fact.partition(" ")
-    own = words(r"\b(my|I'm|I|me)\b").sub(lambda m: _YOURS[m[0].casefold()], rest)
+    own = words(r"(?<![\w-])(my|I'm|I|me)(?![\w-])").sub(lambda m: _YOURS[m[0].casefold()], rest)
     if first in SECOND_PERSON and rest:
         return f"you {SECOND_PERSON[first]} {own}"
-    if fact[:1].islower() and re.match(r"(?:[\w'-]+ ){1,6}(?:is|are|was|were) ", fact):
+    if fact[:1].islower() and re.match(rf"(?:[\w'-]+ ){{1,6}}(?:{OF_OTHERS}) ", fact):
         return f"your {first} {own}"
     return f'"{fact}"'
 
@@ -171,15 +177,23 @@ _YOURS = {"my": "your", "i'm": "you're", "i": "you", "me": "you"}
 
 SPELLINGS = (
     (words("[\u2018\u2019\u02bc`]"), "'"),
-    (words(r"\b(I) am\b"), r"\1'm"),
-    (words(r"\b(I) would\b"), r"\1'd"),
+    (words(r"\b(I) a(m)\b"), r"\1'\2"),  # in their case: "I'M ADA"
+    (words(r"\b(I) woul(d)\b"), r"\1'\2"),
     (words(r"\b(I) have (?=(?:\w+ly |just |now )?(?:finished|completed|done|learn))"), r"\1've "),
     (words(r"\b(I)(?=(?:m|ve) )"), r"\1'"),
     (words(r"\b(I)d (?=like |rather |prefer )"), r"\1'd "),
+    (words(r"\bwat(s?)\b"), r"what\1"),
     (words(r"\b(what|who|where|that|let)s\b"), r"\1's"),
     (words(r"\b(do|does|did|have|has|is|are|was)nt\b"), r"\1n't"),
-    (words(r"\b(do) not\b"), r"\1n't"),
+    (words(r"\b(do|does|did|have|has|is|was) not\b"), r"\1n't"),
+    (re.compile(r"(?<![\w.])u(?![\w.])"), "you"),
+    (words(r"\bkno\b"), "know"),
+    (words(r"\blvl\b"), "level"),
 )
+TYPED = (*COURSE, *LEVELS, *lexicon("finished completed examples answers python"))
+"""What is read though it be mistyped, if that makes no other word."""
+OTHER_WORDS = lexicon("clashes competed furnished")
+MAYBE_MISTYPED = re.compile(r"(?<![\w@.'-])[a-z]{6,14}(?![\w@'-]|\.\w)")
 SENTENCE = re.compile(r"(?<=[!?。！？])\s*|(?<=[.;])(?<!\b[SDM][trs]\.)(?<!\bMrs\.)\s+|\n+")
 STARTS = (
     r"(?:i(?:'m|'ve|'d|'ll)?|please|call me|let's|don't forget|forget|explain|teach me|tell me|"
@@ -202,43 +216,56 @@ HOLDS = lexicon(
 )
 FILLER = words(
     r"(?:(?:so far|actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|"
-    r"kindly|btw|by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,))[,:]? )+"
+    r"kindly|btw|by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,)|"
+    r"i (?:think|guess|believe)(?: that)?(?= i\b))[,:]? )+"
 )
 TAIL = words(",? (?:please|from now on|by the way|btw)$")
 POLITE = words(
+    r"(?P<we>(?:can|could|shall|may) (?:we|i) )"
+    r"(?=(?:do|start|begin|learn|continue|go on|move on)\b)|"
     r"(?:can|could|would|will) you (?:please )?(?=(?:remember|forget|explain|teach|tell|show|call|"
     r"keep|give|use|describe|help|remind|be|make|answer|stop|avoid|delete|erase|note)\b)"
 )
 GREETING = words(
-    r"(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day))"
-    r"(?: there| again| everyone| all)*(?!\w)[,.! ]*"
+    r"(?:hi|hello|hey|hiya|howdy|yo|greetings|good (?:morning|afternoon|evening|day))"
+    r"(?: there| again| everyone| all| tutor)*(?!\w)[,.! ]*"
 )
 SMALL_TALK = {
     "hello": words(rf"(?:{GREETING.pattern}|i'm back(?: again)?)"),
     "thanks": words(r"(?:many )?(?:thanks?|thank you|thx|cheers)(?:,? .{1,30})?"),
     "bye": words(
-        r"(?:good ?)?bye(?: .{1,20})?|see (?:you|ya)(?: .{1,20})?|good ?night|"
+        r"(?:good ?)?bye(?: .{1,20})?|cya|see (?:you|ya)(?: .{1,20})?|good ?night|"
         r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
     ),
     "help": words(
         r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))|"
-        r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person).{0,20}"
+        r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person|chatgpt).{0,20}|"
+        r"(?:what|which) (?:\w+ )?(?:model|ai|llm) (?:are you|is this)"
     ),
     "fine": words(r"how(?:'s it going| are you.{0,20})|what's up"),
     "listening": words(
         r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)|"
         r"i need (?:some |your )?help"
     ),
+    "data": words(
+        r"(?:where|how|is|are|what|who|can|will)\b.{0,30} my (?:data|memories)\b.{0,30}|"
+        r"(?:can you )?forget things|how do you (?:know|remember) (?:me|things|all that)"
+    ),
+    "wrong": words(
+        r"(?:(?:that|this|it|you)(?: is|'s| are|'re|) )?(?:all )?(?:wrong|false|incorrect|"
+        r"(?:not|isn't|aren't) (?:true|right|correct))|really|are you sure|no don't"
+    ),
     "ok": words(
-        r"ok(?:ay)?|yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
+        r"ok(?:ay)?|k|lol|ha(?:ha)+|hm+|wow|ah+|oh|"
+        r"yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
         r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
-        r"well done|(?:you're |you are )?wrong|i changed my mind|"
+        r"well done|i changed my mind|"
         r"(?:nice|good) (?:to (?:meet|see) you|job|work)"
     ),
 }
 HERE = words(r"(?:it's|this is) (?:me, )?(?P<it>[^,]{1,60})|(?P<here>[^,]{1,60}) here")
 QUESTION = words(
-    r"(?:what|who|where|when|why|how|which|whose|do|does|did|is|are|am|have i|"
+    r"(?:what|who|where|when|why|how|which|whose|do(?!n't)|does|did|is|are|am|have i|"
     r"(?:tell|remind) me (?:my|what|where|who|when|how|about)|"
     r"(?:remember|know) (?:what|where|when|who|how|which))(?:'s|n't)?(?!\w)|"
     r"(?:my )?(?:next|progress|preferences)(?: topic| lesson)?$"
@@ -278,7 +305,15 @@ def _clean(text: str) -> str:
     text = re.sub(r"[^\S\n]+|[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]+", " ", text)
     for pattern, spelling in SPELLINGS:
         text = pattern.sub(spelling, text)
-    return text
+    return MAYBE_MISTYPED.sub(lambda found: _meant(found[0]), text)
+
+
+@lru_cache(maxsize=1024)
+def _meant(word: str) -> str:
+    """The word of `TYPED` that has the same ends and nearly all the same letters, or `word`."""
+    ends = [known for known in TYPED if known[0] == word[0] and known[-1] == word[-1]]
+    near = [] if word in OTHER_WORDS else get_close_matches(word, ends, 1, 0.83)
+    return near[0] if near else word
 
 
 def _trim(clause: str) -> str:
@@ -292,5 +327,5 @@ def _trim(clause: str) -> str:
     clause = TAIL.sub("", clause)
     clause = clause[filler.end() :] if (filler := FILLER.match(clause)) else clause
     if request := POLITE.match(clause):  # "can you ...?" asks for a deed, not for an answer
-        return clause[request.end() :]
+        return "let's " * bool(request["we"]) + clause[request.end() :]
     return clause + "?" if asks and clause else clause

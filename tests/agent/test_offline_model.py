@@ -135,6 +135,10 @@ ADA = json.loads(ADA_KNOWN)
         "What's my level?": ["beginner"],
         "what level am I?": ["beginner"],
         "am I a beginner?": ["your level is beginner"],
+        "What did I say yesterday?": ["Ada", "you have a cat named Turing", "25%"],
+        "who is Turing?": ["you have a cat named Turing"],
+        "that's wrong": ["Tell me what is right"],
+        "is my data safe?": ["in the database"],
         "what's my email?": ["don't know"],
         "what have I finished?": ["variables"],
         "have I finished functions?": ["No"],
@@ -168,6 +172,44 @@ def test_what_is_not_finished_is_struck_off_if_it_was_noted() -> None:
     [call] = ask("I haven't finished variables and functions yet", ADA).tool_calls
     assert (call["name"], call["args"]) == ("forget", {"what": "variables"})
     assert not ask("I haven't finished functions yet", ADA).tool_calls
+
+
+def test_what_was_noted_wrongly_is_struck_off_however_it_is_put() -> None:
+    for text in (
+        "I was wrong about variables, I have not finished it",
+        "mark variables as not finished",
+        "what is a variable? I haven't finished it",
+    ):
+        assert ("forget", {"what": "variables"}) in calls(text, ADA)
+    learning = {**ADA, "progress": {**ADA["progress"], "current_topic": "functions"}}
+    assert calls("I've stopped learning functions", learning) == [("forget", {"what": "functions"})]
+    assert not calls("I'm not sure about functions", learning)
+    assert not calls("I'm not doing well with functions", learning)
+
+
+def test_a_fact_takes_the_place_of_the_one_that_it_outdates() -> None:
+    assert calls("Now I live in Rome", ADA) == [
+        ("forget", {"what": "lives in Oslo"}),
+        ("remember", {"content": "lives in Rome", "kind": "fact"}),
+    ]
+    assert ("forget", {"what": "exam is on Friday"}) in calls("my exam is on Monday", ADA)
+    assert len(calls("I live in Oslo now", ADA)) == 1
+    # Its words are in another fact, which would be forgotten with it.
+    sister = {"facts": [{"text": "lives in Oslo"}, {"text": "has a sister that lives in Oslo"}]}
+    assert len(calls("I live in Rome", sister)) == 1
+    assert len(calls("my sister is a nurse", {"facts": [{"text": "sister is called Bea"}]})) == 1
+
+
+def test_what_comes_after_a_topic_is_the_courses_next() -> None:
+    assert ask("which topic comes after classes?", ADA).text == "After classes comes inheritance."
+    assert "it is the last" in ask("what comes after inheritance?", ADA).text
+
+
+def test_who_likes_no_examples_gets_none() -> None:
+    said = ask("explain classes", {"profile": {"preferences": {"examples": "no"}}}).text
+    assert said.startswith("A class describes")
+    assert "```" not in said
+    assert " no examples" not in said
 
 
 @pytest.mark.parametrize("topic", COURSE)
@@ -204,7 +246,8 @@ def test_a_fact_that_the_block_lacks_is_looked_for_with_the_recall_tool() -> Non
     result = ToolMessage('{"facts": [{"text": "lives in Oslo"}]}', tool_call_id=_id(first))
     assert "you live in Oslo" in BOUND.invoke([asked, first, result]).text
     nothing = ToolMessage("[]", tool_call_id=_id(first))
-    assert "nothing about that" in BOUND.invoke([asked, first, nothing]).text
+    said = BOUND.invoke([asked, first, nothing]).text
+    assert "nothing about that in memory, and the offline model knows no more" in said
 
 
 def _id(message: AIMessage) -> str:
@@ -280,6 +323,8 @@ def test_forgetting_says_what_is_gone_or_that_there_was_nothing() -> None:
     assert reply_to("forget my name", '{"forgotten": ["name"]}') == "I have forgotten your name."
     said = reply_to("forget my cat", '{"forgotten": ["has a cat named Turing"]}')
     assert said == "I have forgotten that you have a cat named Turing."
+    said = reply_to("I haven't finished variables", '{"forgotten": ["variables"]}', memory=ADA)
+    assert said == "I have forgotten your progress in variables."
     assert "nothing to forget" in reply_to("forget my dog", '{"forgotten": []}')
 
 
