@@ -9,9 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from .offline_meanings import (
-    NEXT_ONE,
     THAT_ONE,
-    WHOLE_COURSE,
     Ask,
     Chat,
     Forget,
@@ -22,7 +20,8 @@ from .offline_meanings import (
     Unclear,
     Unfinished,
 )
-from .offline_questions import NEXT, THAT, question, small_talk
+from .offline_progress import finished, learning, reviewed, unfinished
+from .offline_questions import THAT, question, small_talk
 from .offline_words import (
     ADVERB,
     ANSWER,
@@ -65,7 +64,17 @@ def understand(text: str, course: tuple[str, ...] = COURSE) -> list[Meaning]:
         current = next((step.current for step in reversed(steps) if step.current), None)
         found[found.index(steps[0])] = whole = Progress(tuple(done), current)
         found = [m for m in found if m is whole or not isinstance(m, Progress)]
-    return list(dict.fromkeys(found))
+    return _corrected(list(dict.fromkeys(found)))
+
+
+def _corrected(found: list[Meaning]) -> list[Meaning]:
+    """ "I'm Ada. No, I'm Eve": of what there is but one, the last."""
+    last = {(m.kind, m.topic): m for m in found if isinstance(m, Remember) and _is_single(m)}
+    return [m for m in found if not isinstance(m, Remember) or last.get((m.kind, m.topic), m) is m]
+
+
+def _is_single(meaning: Remember) -> bool:
+    return meaning.topic is not None or meaning.kind in ("name", "email", "level")
 
 
 def _of(it: str, meaning: Meaning) -> Meaning:
@@ -174,6 +183,10 @@ ANSWER_LENGTH = words(
     rf"{ANSWER} (?:(?:to|are|is|were|was|should|must|can|be|a bit|more|very|so|way|far|too) )*"
     rf"(?P<c>{LENGTH})\b"
 )
+LENGTH_ALONE = words(
+    rf"(?:a (?:bit|little) |much |even |more |still )*(?:(?P<too>too|less) )?(?P<length>{LENGTH})|"
+    r"more details?"
+)
 TOO = words(rf"\btoo (?:{LENGTH})\b")
 ANY_EXAMPLES = words(r"\b(?:examples?|snippets?)\b")
 EXAMPLES = words(
@@ -187,11 +200,17 @@ CODING = words(
     rf"(?: is|'s)? (?P<a>{LANGUAGE})(?: .{{0,60}})?"
 )
 REPLY_IN = words(r"(?:answer|reply|respond|speak|write)(?: to)?(?: me)? in (?P<a>(?-i:[A-Z])\w+)")
-PREFERRED = words(r"i(?:'d)? (?:\w+ )?prefer (?P<a>.+)|i'd rather (?P<b>(?!not\b).+)")
+PREFERRED = words(
+    r"i(?:'d)? (?:\w+ )?prefer (?!to be called )(?P<a>.+)|i'd rather (?P<b>(?!not\b).+)"
+)
 NEGATIVE = words(r"\b(?:no|not|don't|dislike|hate|stop|avoid|without|never|less|isn't)\b")
 
 
 def preferences(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if alone := LENGTH_ALONE.fullmatch(clause):
+        value = LENGTHS[(alone["length"] or "longer").casefold()]
+        value = {"short": "long"}.get(value, "short") if alone["too"] else value
+        return [Remember(value, "preference", "answer length")]
     begins = TASTE.match(clause)
     if not begins:
         return []
@@ -245,53 +264,12 @@ OWN_LEVEL = words(
 NEW_TO_IT = words(
     rf"i'm (?:{ADVERB} )*new to (?:programming|coding|this|it|computers|{LANGUAGE})\b.*"
 )
-FINISHED = words(
-    rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
-    r"learned|learnt|(?:worked|gone|got) through|"
-    r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the(?! first)))*"
-    r"(?P<what>.*)"
-)
-UNFINISHED = words(
-    r"i(?:'ve)? (?:haven't|didn't|not|never)(?: (?:yet|really|actually|quite|even))* "
-    r"(?:finish|complet|master|learn|done|do|cover)\w*(?P<what>.*)|"
-    r"i(?:'m| was) (?:not (?:\w+ )?(?:done|finished|through) with|wrong about) (?P<wrongly>.*)"
-)
-MARKED = words(
-    r"(?:mark|set|tick off|check off|count) (?P<what>.+?)(?: (?:as|to))? "
-    r"(?P<un>not |un)?(?:done|finished|complete|completed)"
-)
-STOPPED = words(
-    r"i(?:'m|'ve)? (?:(?:stopped|gave up|given up|quit|not)"
-    r"(?: (?:on|with|learning|studying|doing|working))+|haven't (?:started|begun)(?: (?:on|with))?)"
-    r" (?P<what>.+)"
-)
-FIRST = words(r"the first (?P<many>\w+)(?: (?:topics?|lessons?|chapters?))?")
-NUMBERS = {"one": 1, "topic": 1, "lesson": 1, "two": 2, "three": 3, "four": 4, "five": 5}
-ARE_DONE = words(r"(?P<what>.+) (?:is|are) (?:now |all |already )?(?:done|finished|completed?)")
-REVIEWED = words(
-    r"(?:i(?:'ve)? )?(?:"
-    rf"{ADVERB} )*(?:reviewed|revised|repeated|practi[sc]ed|refreshed|went (?:over|through))"
-    r"(?: (?:again|the|all|about|of|over))*(?P<what>.*)"
-)
-HOW_IT_WENT = words(r"(?:(?:it|that|this|they|which) (?:was|were|felt|went)|i) (?P<how>.+)")
-RATINGS = {
-    "again": words(r"\b(?:forgot\w*|(?:could|did)n't|nothing|failed|again|not at all|blank)\b"),
-    "hard": words(r"\b(?:hard|difficult|tough|tricky|struggled|not (?:so |very )?easy|badly)\b"),
-    "easy": words(r"\b(?:(?:very |so |too )?easy|easily|trivial|a breeze|at once)\b"),
-    "good": words(r"\b(?:good|well|fine|ok(?:ay)?|alright|remembered)\b"),
-}
-LEARNING = words(
-    r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |(?P<lets>let's |(?=continue|go on|move on)))?"
-    rf"(?:{ADVERB} )*(?:learning|studying|working|stuck|struggling|"
-    r"practi[sc]ing|on|doing|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
-    r"moved|switched|went|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
-    r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
-)
 NAMED = words(
-    r"(?:i'm called|(?P<weak>i'm)|my (?:full |first )?name(?:'s| is)|i go by|"
+    r"(?:i'm called|i(?:'d)? (?:prefer|like|want) to be called|(?P<weak>i'm)|"
+    r"my (?:full |first )?name(?:'s| is)|i go by|"
     r"(?:you (?:can|may) )?(?:call|address) me(?: as)?|"
     r"change my name to|"
-    r"(?:the )?name(?:'s| is)) (?P<name>.+)"
+    r"(?:the )?name(?:'s| is|:)) (?P<name>.+)|(?P<named>.+) is my name"
 )
 RENAMED = words(
     r"(?:(?:my (?:full |first )?name(?:'s| is| was)(?:n't| not)|i'm not) [^,]{1,60}?(?:,|,? but)|"
@@ -306,7 +284,9 @@ I_AM = words(
     r"colou?r-?blind|learning|studying|using|taking|preparing|training|building|writing|working|"
     r"living|moving|interested|into|afraid|scared|good at|(?:in|at|near) (?-i:[A-Z]))\b.*)"
 )
-BAD_FACT = words(r"an? (?:bit|little|lot|moment|second|minute)\b.*|(?:wrong|joking|kidding)\b.*")
+BAD_FACT = words(
+    r"an? (?:bit|little|lot|moment|second|minute)\b.*|(?:wrong|joking|kidding|your?)\b.*"
+)
 MY_OWN = words(rf"my (?P<rest>(?:[\w'-]+ ){{1,6}}(?:{OF_OTHERS}) .+)")
 I_KNOW = words(rf"i (?:already |also )?know (?P<rest>(?:\w+ ){{0,3}}{LANGUAGE}.*)")
 AGE = words(r"i'm (?P<age>\d{1,3})(?: (?:years? old|now))?")
@@ -354,75 +334,13 @@ def level(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     return [Remember("beginner", "level")] if NEW_TO_IT.fullmatch(clause) else []
 
 
-def unfinished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    if said := UNFINISHED.fullmatch(clause):
-        what = said["what"] or said["wrongly"] or ""
-        it = (THAT_ONE,) if what and THAT.fullmatch(what.strip()) else ()
-        return [Unfinished(topic) for topic in topics_in(what, course) or it]
-    if said := MARKED.fullmatch(clause):
-        topics = topics_in(said["what"], course)
-        done: list[Meaning] = [Progress(completed=topics)] if topics else []
-        return [Unfinished(topic) for topic in topics] if said["un"] else done
-    said = STOPPED.fullmatch(clause)
-    topics = topics_in(" ".join(said["what"].split(" ")[:2]), course) if said else ()
-    return [Unfinished(topic, begun=True) for topic in topics]
-
-
-def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause)
-    if not said:
-        return []
-    what, *rest = words(r"\b(?:but|except|not|without|before|because)\b").split(said["what"])
-    what = what.strip()
-    if topics := topics_in(what, course):
-        return [Progress(completed=topics)]
-    if words(r"everything|all(?: the)? topics|(?:the )?(?:whole |entire )?course").fullmatch(what):
-        left = topics_in(" ".join(rest), course)
-        done = tuple(topic for topic in course if topic not in left) if left else (WHOLE_COURSE,)
-        return [Progress(completed=done)]
-    if first := FIRST.fullmatch(what):
-        many = first["many"].casefold()
-        number = int(many) if many.isdecimal() else NUMBERS.get(many, 0)
-        return [Progress(completed=course[:number])] if 0 < number <= len(course) else []
-    if words(r".*\b(?:course|topics?|lessons?)").fullmatch(what):
-        return [Chat("which")]
-    over = not said.groupdict().get("unsure")  # "I know that" closes no topic
-    return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []
-
-
-def reviewed(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    if said := REVIEWED.fullmatch(clause):
-        topics = topics_in(said["what"], course)
-        return [Review(topic, _rating(said["what"])) for topic in topics]
-    went = HOW_IT_WENT.fullmatch(clause)
-    rating = _rating(went["how"]) if went else ""
-    alone = went and not clause.casefold().startswith("i ")
-    return [Review(THAT_ONE, rating)] if alone and rating else []
-
-
-def _rating(text: str) -> str:
-    return next((rating for rating, said in RATINGS.items() if said.search(text)), "")
-
-
-def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
-    said = LEARNING.fullmatch(clause)
-    if not said:
-        return []
-    what = said["what"].strip()
-    if topics := topics_in(what, course):
-        return [Progress(current=topics[0])]
-    if NEXT.fullmatch(what) or (said["lets"] is not None and THAT.fullmatch(what)):
-        return [Progress(current=NEXT_ONE)]
-    return []
-
-
 def name(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     said = NAMED.fullmatch(clause)
     if not said:
         return []
     # "i'm ada" may be a name; "I'm dizzy", by one who does use capitals, is none.
     lower = int(clause.islower()) if said["weak"] else 2
-    found, rest = name_in(said["name"], lower=lower)
+    found, rest = name_in(said["name"] or said["named"], lower=lower)
     if not found:
         return []
     kept: list[Meaning] = [Remember(found.title() if clause.isupper() else found, "name")]

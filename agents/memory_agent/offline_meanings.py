@@ -53,8 +53,8 @@ class Review:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A question about "me", "name", "email", "level", "next", "progress", "preferences",
-    "completed" (`subject`: a topic or ""), "review", a "lesson" (`subject`: the topic) or a "fact"
-    (`subject`: the question). The `subject` of "next" is the topic before, or ""."""
+    "completed" (`subject`: a topic or ""), "review", "course", a "lesson" (`subject`: the topic)
+    or a "fact" (`subject`: the question). The `subject` of "next" is the topic before, or ""."""
 
     about: str
     subject: str = ""

@@ -208,7 +208,7 @@ def _stems(text: str) -> set[str]:
     # One stem for live, lives, lived and living, and for study and studies.
     found = set(re.findall(r"[^\W_][\w']*", text.casefold())) - STOP_WORDS
     found = {SAME.get(word, word) for word in found}
-    return {re.sub("(?<=..)(?:'s|ies|ing|es|ed|[esy])$", "", word) for word in found}
+    return {re.sub("(?<=..)(?:'s|ies|ys|ing|es|ed|[esy])$", "", word) for word in found}
 
 
 # --- what tools did ----------------------------------------------------------------------------

@@ -10,8 +10,9 @@ ASKS = {
         r"(?:what|do you|tell me|everything)\b.{0,40} (?:about|on|of) (?:me|myself)|"
         r"what do you remember|"
         r"what (?:have|did) (?:i (?:told|tell|said|say)|we (?:talk|discuss|speak|do)\b).*|"
+        r"what (?:we did|i(?:'ve)? (?:told|said)).*|"
         r"do you (?:\w+ )?(?:know|remember) (?:our|the) (?:\w+ )?(?:conversation|talk|session)s?|"
-        r"what do you know|do you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
+        r"what do you know|do(?:n't)? you (?:\w+ )?(?:know|remember) (?:me|who i'm)"
     ),
     "name": words(
         r"who am i|what (?:do you call me|am i called)|"
@@ -29,12 +30,12 @@ ASKS = {
     "next": words(
         r"(?:what|which (?:topic|lesson))(?:'s| is| comes)?(?: my| the)? next\b.*|"
         r"(?:what )?now|(?:what|which (?:topic|lesson)) (?:comes|is|follows) after\b.*|after that|"
-        r"(?:my )?next(?: topic| lesson)?|"
+        r"(?:my )?next(?: topic| lesson| one)?|where (?:do|should|can) i (?:start|begin)|"
         r"(?:what|which topic|where) (?:should|shall) i .*|"
         r"(?:what|where) (?:do|can|could) i (?:\w+ ){1,3}(?:next|now)"
     ),
     "completed": words(
-        r"(?:what|which)(?! percent).{0,30}? (?:have|did) i (?:already )?"
+        r"(?:what|which)(?! percent).{0,30}? (?:(?:have|did) i|i've) (?:already )?"
         r"(?:finish|complet|done|learn|cover).*|"
         r"(?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
         r"(?:what|which).{0,30}?(?:'s| is| are) (?:done|finished|completed)"
@@ -45,17 +46,25 @@ ASKS = {
         r"(?:what|which) percent(?:age)?|how am i (?:doing|getting on|coming along)|"
         r"(?:what(?:'s| is)|how much is|(?:what|which) topics are) left|"
         r"current (?:topic|lesson))\b.*|am i (?:done|finished)(?: .*)?|"
-        r"where (?:do i stand|am i|in the course am i)(?: (?:now|in the course|so far))?|"
+        r"where (?:(?:do )?i stand|am i|i'm|in the course am i)(?: (?:now|in the course|so far))?|"
         r"where (?:did|have) (?:i|we) (?:stop|leave|left).*|where (?:were we|was i)|"
         r"(?:am|was) i (?:\w+ )?(?:learning|studying|working on|on|doing)\b.*|"
-        r"(?:what|which topic) (?:am|was) i (?:\w+ )?"
+        r"(?:what|which topic) (?:am i|was i|i'm) (?:\w+ )?"
         r"(?:learning|studying|working on|stuck on|on|doing)\b.*"
     ),
     "preferences": words(
         r".*\bpreferences\b.*|.* (?:do|would) i prefer|how do i (?:like|want) .*|"
         r"how (?:should|do|will|must) you (?:answer|reply|explain|teach|talk)\b.*"
     ),
+    "course": words(
+        r"(?:(?:what|which|how many)\b.{0,20} )?(?:all |the )?(?:topics|lessons|chapters)\b.{0,30}|"
+        r"what(?:'s| is) (?:in )?(?:the|this|your) course(?: about)?|what (?:can|do) you teach\b.*"
+    ),
 }
+AGAIN = words(
+    r"(?:tell me |explain )?more(?: about (?:it|that))?|(?:repeat|say) (?:that|it)(?: again)?|"
+    r"repeat|once more|(?:(?:show|give) me )?(?:an|another|one more|more) examples?"
+)
 LESSON = words(
     r"(?P<clearly>explain|teach me|teach|describe|define)\b(?: about)?(?P<what>.*)|"
     r"(?:what(?:'s| is| are)|how (?:do|does|to|can)|why|tell me|show me|give me|an example of|"
@@ -66,7 +75,7 @@ LESSON = words(
 )
 TELL_ME = words(
     r"^(?:(?:tell|remind|show) me|summari[sz]e|list|i(?: want|'d like) to (?:know|see)) "
-    r"(?=(?:what|who|where|when|how|which|my|everything)\b)"
+    r"(?=(?:what|who|where|when|how|which|my|everything|all|the)\b)"
 )
 THAT = words(
     r"(?:(?:with|about) )*(?:it|that|this|them|(?:that|this|the)(?: \w+)? (?:one|topic|lesson)|)"
@@ -100,6 +109,8 @@ def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
             return [Ask(about, " ".join(topics_in(plain, course)[:1]) * (about == "completed"))]
     if asks and (done := DONE.fullmatch(plain)) and (named := topics_in(done["what"], course)):
         return [Ask("completed", named[0])]
+    if AGAIN.fullmatch(plain):
+        return [Ask("lesson", THAT_ONE)]
     lesson = LESSON.fullmatch(plain)
     if lesson and not words(r"\bmy\b").search(plain):
         rest = (lesson["what"] or lesson["rest"] or "").strip()

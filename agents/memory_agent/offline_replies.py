@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .offline_english import understand
 from .offline_meanings import Ask, Chat, Forget, Meaning, Progress, Remember, Review, Unclear
 from .offline_memory import Memory, Outcome, learned, recollect
-from .offline_words import READ_AT_MOST, told
+from .offline_words import LANGUAGES, READ_AT_MOST, told
 
 HELP = (
     'I understand things like "I\'m Ada", "I prefer short answers with Python examples", '
@@ -197,6 +197,8 @@ def answer_to(ask: Ask, memory: Memory) -> str:
             return upcoming(memory) + ("" if memory.brief else more)
         case "progress":
             return standing(memory)
+        case "course":
+            return f"The topics of your course: {listed(memory.course)}."
         case "review":
             return reviews(memory)
         case "preferences":
@@ -289,7 +291,8 @@ def lesson(topic: str, memory: Memory) -> str:
     found = LESSONS.get(topic.casefold())
     if not found:
         return f'I have no lesson on "{topic[:100]}", only on {listed(list(LESSONS))}.'
-    wanted = memory.preferences.get("examples") or memory.preferences.get("language") or "Python"
+    likes = [memory.preferences.get(about, "") for about in ("examples", "language")]
+    wanted = next((like for like in likes if like.casefold() in (*LANGUAGES, "no")), "Python")
     by_name = {name.casefold(): name for name in found.code}
     language = by_name.get(wanted.casefold(), "Python")
     text = found.gist if memory.brief else f"{found.gist} {found.more}"

@@ -185,7 +185,7 @@ SPELLINGS = (
     (words(r"\bwat(s?)\b"), r"what\1"),
     (words(r"\b(what|who|where|that|let)s\b"), r"\1's"),
     (words(r"\b(do|does|did|have|has|is|are|was)nt\b"), r"\1n't"),
-    (words(r"\b(do|does|did|have|has|is|was) not\b"), r"\1n't"),
+    (words(r"\b(do|does|did|have|has|is|are|was) not\b"), r"\1n't"),
     (re.compile(r"(?<![\w.])u(?![\w.])"), "you"),
     (words(r"\bkno\b"), "know"),
     (words(r"\blvl\b"), "level"),
@@ -212,12 +212,12 @@ BREAK = words(
 # After these words "I'm ..." belongs to the clause before it.
 HOLDS = lexicon(
     "that because if when while where who what how since as than whether think know say said "
-    "remember forget sure hope everything though"
+    "remember forget sure hope everything though once until till after before unless"
 )
 FILLER = words(
     r"(?:(?:so far|actually|well(?! done)|ok(?:ay)?|oh|also|and|but|so|then|now|sorry|please|"
     r"kindly|btw|by the way|yes|yeah|great|cool|hm+|um+|just|from now on|no(?=,)|"
-    r"i (?:think|guess|believe)(?: that)?(?= i\b))[,:]? )+"
+    r"i (?:think|guess|believe|said)(?: that)?(?= i\b)|i said(?: that)?(?= my\b))[,:]? )+"
 )
 TAIL = words(",? (?:please|from now on|by the way|btw)$")
 POLITE = words(
@@ -231,14 +231,15 @@ GREETING = words(
     r"(?: there| again| everyone| all| tutor)*(?!\w)[,.! ]*"
 )
 SMALL_TALK = {
-    "hello": words(rf"(?:{GREETING.pattern}|i'm back(?: again)?)"),
-    "thanks": words(r"(?:many )?(?:thanks?|thank you|thx|cheers)(?:,? .{1,30})?"),
+    "hello": words(rf"(?:{GREETING.pattern}|(?:i'm back|it's me)(?: again)?)"),
+    "thanks": words(r"(?:many |no |yes )?(?:thanks?|thank you|thx|cheers)(?:,? .{1,30})?"),
     "bye": words(
         r"(?:good ?)?bye(?: .{1,20})?|cya|see (?:you|ya)(?: .{1,20})?|good ?night|"
         r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
     ),
     "help": words(
-        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))|"
+        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))(?: here)?|"
+        r"what(?:'s| is) your name|who (?:made|built|wrote) you|"
         r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person|chatgpt).{0,20}|"
         r"(?:what|which) (?:\w+ )?(?:model|ai|llm) (?:are you|is this)"
     ),
@@ -259,16 +260,17 @@ SMALL_TALK = {
         r"ok(?:ay)?|k|lol|ha(?:ha)+|hm+|wow|ah+|oh|"
         r"yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
         r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
-        r"well done|i changed my mind|"
+        r"well done|i changed my mind|not bad|i'm (?:fine|good|well|great)(?:,? thank.*)?|"
         r"(?:nice|good) (?:to (?:meet|see) you|job|work)"
     ),
 }
 HERE = words(r"(?:it's|this is) (?:me, )?(?P<it>[^,]{1,60})|(?P<here>[^,]{1,60}) here")
 QUESTION = words(
-    r"(?:what|who|where|when|why|how|which|whose|do(?!n't)|does|did|is|are|am|have i|"
+    r"(?:what|who|where|when(?! i'(?:ve|m|ll))|why|how|which|whose|"
+    r"do(?!n't)|does|did|is|are|am|have i|"
     r"(?:tell|remind) me (?:my|what|where|who|when|how|about)|"
     r"(?:remember|know) (?:what|where|when|who|how|which))(?:'s|n't)?(?!\w)|"
-    r"(?:my )?(?:next|progress|preferences)(?: topic| lesson)?$"
+    r"(?:my )?(?:next|progress|preferences)(?: topic| lesson| one)?$"
 )
 
 

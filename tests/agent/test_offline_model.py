@@ -137,6 +137,7 @@ ADA = json.loads(ADA_KNOWN)
         "am I a beginner?": ["your level is beginner"],
         "What did I say yesterday?": ["Ada", "you have a cat named Turing", "25%"],
         "who is Turing?": ["you have a cat named Turing"],
+        "what is in the course?": ["variables, functions, classes and inheritance"],
         "that's wrong": ["Tell me what is right"],
         "is my data safe?": ["in the database"],
         "what's my email?": ["don't know"],
@@ -179,8 +180,12 @@ def test_what_was_noted_wrongly_is_struck_off_however_it_is_put() -> None:
         "I was wrong about variables, I have not finished it",
         "mark variables as not finished",
         "what is a variable? I haven't finished it",
+        "variables isn't done yet",
     ):
         assert ("forget", {"what": "variables"}) in calls(text, ADA)
+    both = {**ADA, "progress": {**ADA["progress"], "completed_topics": ["variables", "functions"]}}
+    [call] = calls("I haven't finished variables, only functions", both)
+    assert call == ("forget", {"what": "variables"})
     learning = {**ADA, "progress": {**ADA["progress"], "current_topic": "functions"}}
     assert calls("I've stopped learning functions", learning) == [("forget", {"what": "functions"})]
     assert not calls("I'm not sure about functions", learning)
@@ -210,6 +215,10 @@ def test_who_likes_no_examples_gets_none() -> None:
     assert said.startswith("A class describes")
     assert "```" not in said
     assert " no examples" not in said
+    likes = {"examples": "practical", "language": "JavaScript"}
+    said = ask("explain classes", {"profile": {"preferences": likes}}).text
+    assert "```javascript" in said
+    assert "practical" not in said
 
 
 @pytest.mark.parametrize("topic", COURSE)
