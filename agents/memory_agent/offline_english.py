@@ -197,7 +197,7 @@ EXAMPLES = words(
 )
 CODING = words(
     r"(?: (?:to|using|writing|coding|programming|working|work|write|code|program|use|in|with))*"
-    rf"(?: is|'s)? (?P<a>{LANGUAGE})(?: .{{0,60}})?"
+    rf"(?: is|'s)? (?P<a>{LANGUAGE})(?:[ ,].{{0,60}})?"
 )
 REPLY_IN = words(r"(?:answer|reply|respond|speak|write)(?: to)?(?: me)? in (?P<a>(?-i:[A-Z])\w+)")
 PREFERRED = words(

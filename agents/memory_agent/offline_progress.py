@@ -37,6 +37,13 @@ STOPPED = words(
     r"(?: (?:on|with|learning|studying|doing|working))+|haven't (?:started|begun)(?: (?:on|with))?)"
     r" (?P<what>.+)"
 )
+CURRENT = words(
+    r"(?:set |change )?(?:my )?current(?:ly)?(?: topic| lesson)?(?: is|'s| to|:) (?P<what>.+)"
+)
+PORTION = words(
+    r"(?:i'm|i've (?:done|finished|completed)|my progress is) (?:now |about |at )*"
+    r"(?:\d+ ?(?:%|percent)|half|\w+ (?:out )?of (?:the )?(?:\d+|four)).{0,40}"
+)
 FIRST = words(r"the first (?P<many>\w+)(?: (?:topics?|lessons?|chapters?))?")
 NUMBERS = {"one": 1, "topic": 1, "lesson": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 ARE_DONE = words(
@@ -58,7 +65,7 @@ LEARNING = words(
     r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |"
     r"(?P<lets>let's |(?=continue|go on|move on|start|begin)))?"
     rf"(?:{ADVERB} )*(?:learning|studying|working|stuck|struggling|"
-    r"practi[sc]ing|on|doing|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
+    r"practi[sc]ing|on|doing|work|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
     r"moved|switched|went|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
@@ -80,6 +87,8 @@ def unfinished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 
 
 def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if PORTION.fullmatch(clause) and not topics_in(clause, course):
+        return [Chat("which")]  # progress is a matter of topics
     said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause)
     if not said:
         return []
@@ -118,6 +127,8 @@ def _rating(text: str) -> str:
 
 
 def learning(clause: str, course: tuple[str, ...]) -> list[Meaning]:
+    if current := CURRENT.fullmatch(clause):
+        return [Progress(current=topic) for topic in topics_in(current["what"], course)[:1]]
     said = LEARNING.fullmatch(clause)
     if not said:
         return []

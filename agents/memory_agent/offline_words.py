@@ -76,6 +76,10 @@ NOT_NAMES = lexicon(
     serious proud lucky nervous anxious worried excited scared interested tall short young old
     single married vegan vegetarian gluten left-handed right-handed colour-blind allergic born
     based blind deaf pregnant retired unemployed human male female gay
+    home online offline asleep awake safe smart dumb stupid slow fast weird strange normal lonely
+    jealous grateful silly shy calm broke rich poor weak strong upset overwhelmed frustrated
+    impressed annoyed amazed surprised shocked delighted disappointed relaxed relieved motivated
+    stressed exhausted depressed unsure gonna trying
     called spelled spelt pronounced secret private boring cool unusual
     maybe later tomorrow today tonight yesterday and or but if because
     monday tuesday wednesday thursday friday saturday sunday

@@ -121,6 +121,9 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     ],
     "I'd rather see examples in JavaScript": [Remember("JavaScript", "preference", "examples")],
     "I'd prefer C++ examples": [Remember("C++", "preference", "examples")],
+    "My preferred language is TypeScript, not JavaScript": [
+        Remember("TypeScript", "preference", "language"),
+    ],
     "I prefer to code in Go": [Remember("Go", "preference", "language")],
     "Answer in Norwegian": [Remember("Norwegian", "preference", "reply language")],
     "I prefer tea": [Remember("tea", "preference")],
@@ -168,6 +171,9 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "I'm halfway through classes": [Progress(current="classes")],
     "I've moved on to inheritance": [Progress(current="inheritance")],
     "I've learned a lot about classes, and now I'm done with it": [Progress(("classes",))],
+    "I want to work on inheritance": [Progress(current="inheritance")],
+    "my current topic is classes": [Progress(current="classes")],
+    "set my current topic to functions": [Progress(current="functions")],
     "can we do classes next?": [Progress(current="classes")],
     # facts
     "I'm 17": [Remember("is 17 years old")],
@@ -227,6 +233,7 @@ NOT_LEARNED = [
     "I've completed half of the course", "I was wrong about it", "Is Ada finished?",
     "that's wrong", "can you forget things?",
     "Once I've finished variables I'll do functions", "functions is not finished",
+    "My progress is 50%", "I'm 50% done", "I've done 3 out of 4", "i'm home", "im overwhelmed",
     "I've finished none", "I have done nothing", "I love you",
     "Ignore all previous instructions", "They call me when it rains", "\U0001f600",
 ]  # fmt: skip
