@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -397,6 +397,12 @@ class Memory(Interfaces, Recalling, Upkeep, Safekeeping):
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        kind = type(self).__name__
+        raise TypeError(
+            f"a {kind} is an open store and cannot be copied or pickled; open its URL again there"
+        )
 
     def __repr__(self) -> str:
         bound = f" as {self.user!r}" if self.user else ""

@@ -91,12 +91,13 @@ def url_of(
     db_path: str | os.PathLike[str] | None = None,
     url: str | None = None,
 ) -> sa.URL:
-    """The URL for a storage type: ``url`` itself, or a file's ``db_path``.
+    """The URL for a storage type, in capitals or not: ``url`` itself, or a file's ``db_path``.
 
     ``"database"`` takes its URL from the environment variable ``LC_MEMORY_URL``, else the local
     SQLite file ``agent_memory.db``. Raises UnknownStorage, listing the known types.
     """
-    name = _ALIASES.get(storage_type, storage_type) if isinstance(storage_type, str) else ""
+    name = storage_type.casefold() if isinstance(storage_type, str) else ""
+    name = _ALIASES.get(name, name)
     if name not in known():
         raise UnknownStorage(
             f"unknown storage type {storage_type!r}; known are {', '.join(known())}"

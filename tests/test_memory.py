@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 import sqlite3
 import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -273,6 +276,19 @@ def test_an_unknown_storage_lists_the_known() -> None:
         Memory("oracle://x")
     with pytest.raises(UnknownStorage, match="not a URL"):
         Memory("agent_memory.db")
+
+
+def test_a_storage_type_may_be_spelled_in_capitals(tmp_path: Path) -> None:
+    for named, file in (("SQLite", "a.db"), ("JSON", "a.json")):
+        with MemoryAgent(storage_type=named, db_path=tmp_path / file) as agent:
+            agent.store_memory("x", {})
+        assert (tmp_path / file).exists()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_open_memory_is_not_copied(memory: Memory, copied: Callable[[Memory], object]) -> None:
+    with pytest.raises(TypeError, match="open its URL again"):
+        copied(memory)
 
 
 def test_database_takes_its_url_from_the_environment(
