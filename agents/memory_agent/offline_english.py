@@ -174,20 +174,20 @@ TASTE = words(
     r"speak|write|stop|no|don't|avoid|without|less|more|my (?:preferred|favou?rite) "
     r"(?:\w+ )?language)(?!\w)|"
     rf"(?=(?:{LENGTH}|{LANGUAGE}|(?:code )?(?:examples?|snippets?|samples?)) )|"
-    rf"(?=(?:your|my|the|these|this|that) {ANSWER}\b)"
+    rf"(?=(?:your|the|these|this|that) {ANSWER}\b)"
 )
 ANSWER_LENGTH = words(
     rf"\b(?<!\bno )(?P<a>{LENGTH})(?:,? [\w-]+){{0,2}}? {ANSWER}\b|"
     r"(?:keep|make|be|answer|reply|explain|like(?= it| them| things| your))"
     rf"(?: (?:it|them|things|me|your|more|very|so|too|a bit|{ANSWER})){{0,3}} (?P<b>{LENGTH})\b|"
-    rf"{ANSWER} (?:(?:to|are|is|were|was|should|must|can|be|a bit|more|very|so|way|far|too) )*"
-    rf"(?P<c>{LENGTH})\b"
+    rf"{ANSWER} (?:(?:(?:to|should|must|can|be|more|very|a bit) )*|"
+    rf"(?:are|is|were|was) (?:way |far |much |a bit )*(?:too|so) )(?P<c>{LENGTH})\b"
 )
 LENGTH_ALONE = words(
     rf"(?:a (?:bit|little) |much |even |more |still )*(?:(?P<too>too|less) )?(?P<length>{LENGTH})|"
     r"more details?"
 )
-TOO = words(rf"\btoo (?:{LENGTH})\b")
+TOO = words(rf"\b(?:too|so) (?:{LENGTH})\b")
 ANY_EXAMPLES = words(r"\b(?:examples?|snippets?)\b")
 EXAMPLES = words(
     rf"(?P<a>{LANGUAGE}) (?:code )?(?:examples?|snippets?|samples?|code)\b|"

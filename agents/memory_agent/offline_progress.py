@@ -17,7 +17,7 @@ from .offline_words import ADVERB, topics_in, words
 
 FINISHED = words(
     rf"(?:i(?:'ve|'m| have)? )?(?:{ADVERB} )*(?:finished|completed|done|mastered|covered|through|"
-    r"passed|aced|learned|learnt|(?:worked|gone|got) through|"
+    r"learned|learnt|(?:worked|gone|got) through|"
     r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the(?! first)))*"
     r"(?P<what>.*)"
 )
@@ -49,6 +49,7 @@ NUMBERS = {"one": 1, "topic": 1, "lesson": 1, "two": 2, "three": 3, "four": 4, "
 ARE_DONE = words(
     r"(?P<what>.+?)(?:,|:| is| are| -) (?:now |all |already )?(?:done|finished|completed?)"
 )
+PASSED = words(r"i(?:'ve)? (?:passed|aced) (?P<what>.+ (?:test|exam|quiz))")
 REVIEWED = words(
     r"(?:i(?:'ve)? )?(?:"
     rf"{ADVERB} )*(?:reviewed|revised|repeated|practi[sc]ed|refreshed|went (?:over|through))"
@@ -65,8 +66,9 @@ LEARNING = words(
     r"(?:i(?:'m|'ve|'ll| want to|'d like to)? |"
     r"(?P<lets>let's |(?=continue|go on|move on|start|begin)))?"
     rf"(?:{ADVERB} )*(?:learning|studying|working|stuck|struggling|"
-    r"practi[sc]ing|on|doing|work|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
-    r"moved|switched|went|start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
+    r"practi[sc]ing|on|doing|(?<=to )work|(?:half ?way|in the middle|part ?way)(?: of| through)?|"
+    r"(?:moved|switched|went)(?= (?:on|to|back|ahead)\b)|"
+    r"start(?:ing|ed)?|begun|begin(?:ning)?|do|continue|move|go|learn|study)\b"
     r"(?: (?:on|with|through|to|ahead|learning|studying))*(?P<what>.*)"
 )
 
@@ -89,7 +91,7 @@ def unfinished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
 def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     if PORTION.fullmatch(clause) and not topics_in(clause, course):
         return [Chat("which")]  # progress is a matter of topics
-    said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause)
+    said = FINISHED.fullmatch(clause) or ARE_DONE.fullmatch(clause) or PASSED.fullmatch(clause)
     if not said:
         return []
     what, *rest = ONLY_SO_FAR.split(said["what"])

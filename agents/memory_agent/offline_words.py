@@ -253,7 +253,9 @@ SMALL_TALK = {
         r"i need (?:some |your )?help"
     ),
     "data": words(
-        r"(?:where|how|is|are|what|who|can|will)\b.{0,30} my (?:data|memories)\b.{0,30}|"
+        r"(?:where|how) (?:is|are|(?:do|can) (?:you|i) (?:store|keep|save|see|delete|erase))\b"
+        r".{0,20} my (?:data|memories)\b.{0,20}|"
+        r"(?:is|are|who can see) my (?:data|memories)\b.{0,20}|"
         r"(?:can you )?forget things|how do you (?:know|remember) (?:me|things|all that)"
     ),
     "wrong": words(

@@ -59,7 +59,7 @@ class Chat:
         self.console.print(_tutor(self.agent.greeting()))
         for text in self._spoken(say) if say else typed(self.agent, self.console, self.commands):
             command, _, rest = text.partition(" ")
-            if command in ("/quit", "/exit"):
+            if command in ("/quit", "/exit") or text.casefold() in ("quit", "exit"):
                 break
             answered &= self._do(command, rest) if text.startswith("/") else self._answer(text)
         return answered or not say  # who is watching has seen it
