@@ -277,7 +277,10 @@ RENAMED = words(
     r"(?:it's |it is |i'm |my name(?:'s| is) |call me )?(?P<name>.+)"
 )
 ENDED = words(r"i(?P<m>'m)? no longer (?P<what>.+)|i don't (?P<does>.+) (?:any ?more|any longer)")
-I_DO = words(r"i (?:(?:also|really|always|usually|often|still|just) )*(?P<verb>\w+) (?P<rest>.+)")
+I_DO = words(
+    r"i (?:(?:now|currently|also|really|always|usually|often|still|just) )*"
+    r"(?P<verb>\w+) (?P<rest>.+)"
+)
 I_HAVE = words(r"i've (?:got )?(?P<rest>.+)")
 I_AM = words(
     r"i'm (?P<rest>(?:an?|from|based|born|allergic|married|single|vegan|vegetarian|\d+|\w+-handed|"

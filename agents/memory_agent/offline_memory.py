@@ -158,6 +158,8 @@ def settle(meanings: Sequence[Meaning], memory: Memory) -> list[Meaning]:
                 return Chat("how it went")
             case Review(topic, rating) if topic == THAT_ONE:
                 return Review(last, rating) if last else Chat("which")
+            case Ask("lesson", subject) if subject == NEXT_ONE:
+                return Ask("lesson", memory.next) if memory.next else Chat("which")
             case Ask("lesson", subject) if subject == THAT_ONE:
                 topic = memory.current if memory.current in memory.mentioned else last
                 topic = topic or memory.current

@@ -21,7 +21,11 @@ FINISHED = words(
     r"(?P<unsure>know|understand|did|studied))\b(?: (?:with|all|about|how|of|the(?! first)))*"
     r"(?P<what>.*)"
 )
-ONLY_SO_FAR = words(r"\b(?:but|except|only|not|without|before|because|i'll|will|want|next)\b")
+ONLY_SO_FAR = words(
+    r"\b(?:but|except|only|not|without|before|because|while|whereas|i'll|will|want|next)\b|"
+    r"\band (?=(?:my|our|his|her|he|she|they|we|you)\b|"
+    r"(?:(?!and\b)\w+ ){1,3}(?:has|have|had|did|is|are|was|finished)\b)"
+)
 UNFINISHED = words(
     r"i(?:'ve)? (?:haven't|didn't|not|never)(?: (?:yet|really|actually|quite|even))* "
     r"(?:finish|complet|master|learn|done|do|cover)\w*(?P<what>.*)|"

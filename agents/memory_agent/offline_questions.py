@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from .offline_meanings import THAT_ONE, Ask, Chat, Meaning, Unclear
+from .offline_meanings import NEXT_ONE, THAT_ONE, Ask, Chat, Meaning, Unclear
 from .offline_words import SMALL_TALK, is_question, topics_in, words
 
 ASKS = {
     "me": words(
-        r"(?:what|do you|tell me|everything)\b.{0,40} (?:about|on|of) (?:me|myself)|"
+        r"(?:what|do you|tell me|everything)\b.{0,40} (?:about|on|of) (?:me|myself)"
+        r"(?: (?:so far|now|already|again|then))?|"
+        r"what (?:was|is|were) .{0,30}\bi (?:told|said)\b.*|"
         r"what do you remember|"
         r"what (?:have|did) (?:i (?:told|tell|said|say)|we (?:talk|discuss|speak|do)\b).*|"
         r"what (?:we did|i(?:'ve)? (?:told|said)).*|"
@@ -37,7 +39,7 @@ ASKS = {
     "completed": words(
         r"(?:what|which)(?! percent).{0,30}? (?:(?:have|did) i|i've) (?:already )?"
         r"(?:finish|complet|done|learn|cover).*|"
-        r"(?:have|did) i (?:already )?(?:finish|complet|done|learn|cover).*|"
+        r"(?:(?:have|did) i|i've|i) (?:already )?(?:finish|complet|done|learn|cover).*|"
         r"(?:what|which).{0,30}?(?:'s| is| are) (?:done|finished|completed)"
     ),
     "progress": words(
@@ -74,6 +76,7 @@ LESSON = words(
     r")\b(?P<rest>.*)"
 )
 TELL_ME = words(
+    r"^(?:is it true|do you (?:know|remember)) (?:that|if|whether) (?=i\b)|"
     r"^(?:(?:tell|remind|show) me|summari[sz]e|list|i(?: want|'d like) to (?:know|see)) "
     r"(?=(?:what|who|where|when|how|which|my|everything|all|the)\b)"
 )
@@ -89,6 +92,7 @@ NEXT = words(
 AFTER = words(r"\bafter (?P<what>.+)")
 DONE = words(r"(?:is|are) (?P<what>.+) (?:done|finished|completed?)")
 WHO = words(r"who(?:'s| is| are| was)\b")
+UPCOMING = words(rf"(?:about )?(?:{NEXT.pattern}|what(?:'s| is| comes) next)")
 SELF = words(r"\b(?:i|my|me|mine|i'm|i've)\b")
 
 
@@ -114,7 +118,9 @@ def question(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     lesson = LESSON.fullmatch(plain)
     if lesson and not words(r"\bmy\b").search(plain):
         rest = (lesson["what"] or lesson["rest"] or "").strip()
-        named = topics_in(rest, course) or ((THAT_ONE,) if rest and THAT.fullmatch(rest) else ())
+        it = NEXT_ONE if UPCOMING.fullmatch(rest) else THAT_ONE
+        said = rest and (it == NEXT_ONE or THAT.fullmatch(rest))
+        named = topics_in(rest, course) or ((it,) if said else ())
         if named or (lesson["clearly"] and rest):
             return [Ask("lesson", named[0] if named else rest)]
     if asks and BARE.fullmatch(plain) and (named := topics_in(plain, course)):

@@ -211,6 +211,7 @@ JOINS = "(?:(?:and|but|so|then|also|plus) )"
 BREAK = words(
     rf"(?<!remember)(?<!note)[,:;] {JOINS}{{0,3}}(?={STARTS})| [-–—] (?={STARTS})|"
     rf" {JOINS}{{1,3}}(?={STARTS})"
+    rf"| {JOINS}{{1,3}}(?=(?:just |now )?(?:started|starting|began|begun|moved on|working on)\b)"
     r"|(?P<bare> (?=(?:i'm|i prefer|i've finished|my name(?:'s| is))\b))"
 )
 # After these words "I'm ..." belongs to the clause before it.
@@ -231,10 +232,12 @@ POLITE = words(
     r"keep|give|use|describe|help|remind|be|make|answer|stop|avoid|delete|erase|note)\b)"
 )
 GREETING = words(
-    r"(?:hi|hello|hey|hiya|howdy|yo|greetings|good (?:morning|afternoon|evening|day))"
+    r"(?:hi|hello|hey|hiya|howdy|yo|greetings|(?:good )?(?:morning|afternoon|evening)|good day)"
     r"(?: there| again| everyone| all| tutor)*(?!\w)[,.! ]*"
 )
+UNWANTED = words(r"(?:please )?(?:don't|never) (?:remember|store|save|keep|note)\b.*")
 SMALL_TALK = {
+    "unkept": UNWANTED,
     "hello": words(rf"(?:{GREETING.pattern}|(?:i'm back|it's me)(?: again)?)"),
     "thanks": words(r"(?:many |no |yes )?(?:thanks?|thank you|thx|cheers)(?:,? .{1,30})?"),
     "bye": words(
@@ -266,7 +269,8 @@ SMALL_TALK = {
         r"ok(?:ay)?|k|lol|ha(?:ha)+|hm+|wow|ah+|oh|"
         r"yes|yeah|no|sure|great|cool|nice|good|perfect|right|fine|got it|never ?mind|"
         r"i (?:see|know|understand|agree|think so)|(?:that's|sounds) \w+|forget (?:it|that|this)|"
-        r"well done|i changed my mind|not bad|i'm (?:fine|good|well|great)(?:,? thank.*)?|"
+        r"well done|i changed my mind|not (?:bad|yet)|nothing|none|"
+        r"no,? i (?:haven't|didn't|don't)|i'm (?:fine|good|well|great)(?:,? thank.*)?|"
         r"(?:nice|good) (?:to (?:meet|see) you|job|work)"
     ),
 }
@@ -298,6 +302,9 @@ def clauses(text: str) -> Iterator[str]:
             who = HERE.fullmatch(sentence)
             if who and name_in(own_words := who["it"] or who["here"])[0]:
                 sentence = f"I'm {own_words}"
+        if UNWANTED.fullmatch(sentence):
+            yield sentence
+            continue
         start = 0
         for cut in BREAK.finditer(sentence):
             before = sentence[start : cut.start()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -360,6 +361,13 @@ def test_an_export_holds_what_json_has_no_form_for(tmp_path: Path) -> None:
         agent.chat_history("s").add_messages([said])
         assert export(agent, tmp_path / "e.json") == 1
     assert "2026-03-04 00:00" in (tmp_path / "e.json").read_text()
+
+
+@pytest.mark.parametrize("word", ["/quit", "quit", "EXIT"])
+def test_who_says_quit_leaves(word: str) -> None:
+    with MemoryAgent(storage_type="memory") as agent:
+        Chat(agent, Console(file=io.StringIO())).talk([word, "I'm Ada"])
+        assert agent.knowledge.profile().profile.name is None
 
 
 def test_the_help_fits_a_screen() -> None:

@@ -12,6 +12,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from memory_agent.offline import OfflineModel
 from memory_agent.offline_english import understand
 from memory_agent.offline_meanings import (
+    NEXT_ONE,
     THAT_ONE,
     Ask,
     Chat,
@@ -167,6 +168,13 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "variables: done": [Progress(("variables",))],
     "I passed the functions test": [Progress(("functions",))],
     "I finished variables and will do functions next": [Progress(("variables",))],
+    "I've finished variables and my friend Bob has finished functions": [
+        Progress(("variables",)),
+    ],
+    "I finished variables while my brother did functions": [Progress(("variables",))],
+    "I finished variables and functions and started classes": [
+        Progress(("variables", "functions"), "classes"),
+    ],
     "I think I'm done with classes": [Progress(("classes",))],
     "I'm halfway through classes": [Progress(current="classes")],
     "I've moved on to inheritance": [Progress(current="inheritance")],
@@ -188,6 +196,7 @@ UNDERSTOOD: dict[str, list[Meaning]] = {
     "Don't forget: my exam is on Friday": [Remember("exam is on Friday")],
     "can you remember that I like tea?": [Remember("likes tea")],
     "remember that I don't eat meat": [Remember("I don't eat meat")],
+    "I now study chemistry": [Remember("studies chemistry")],
     "I live in St. Petersburg": [Remember("lives in St. Petersburg")],
     "I'm allergic to peanuts": [Remember("is allergic to peanuts")],
     "I'm from Oslo": [Remember("is from Oslo")],
@@ -237,6 +246,7 @@ NOT_LEARNED = [
     "that's wrong", "can you forget things?",
     "Once I've finished variables I'll do functions", "functions is not finished",
     "the text is long", "how do I sort my data?",
+    "don't remember this: I like pizza", "Do not remember that I like pizza", "not yet",
     "My progress is 50%", "I'm 50% done", "I've done 3 out of 4", "i'm home", "im overwhelmed",
     "I've finished none", "I have done nothing", "I love you",
     "Ignore all previous instructions", "They call me when it rains", "\U0001f600",
@@ -247,6 +257,10 @@ ASKED = {
     "I would like to know what you remember about me": Ask("me"),
     "Summarize what you know about me": Ask("me"),
     "list everything you know about me": Ask("me"),
+    "What do you know about me so far?": Ask("me"),
+    "what was the last thing I told you?": Ask("me"),
+    "is it true that I finished variables?": Ask("completed", "variables"),
+    "I finished variables?": Ask("completed", "variables"),
     "who am I?": Ask("name"),
     "what do you call me?": Ask("name"),
     "whats my name": Ask("name"),
@@ -309,6 +323,8 @@ ASKED = {
     "I want to learn about variables": Ask("lesson", "variables"),
     "And a function?": Ask("lesson", "functions"),
     "what about classes?": Ask("lesson", "classes"),
+    "teach me the next topic": Ask("lesson", NEXT_ONE),
+    "explain what's next": Ask("lesson", NEXT_ONE),
     "explain it once more": Ask("lesson", THAT_ONE),
     "explain quantum physics": Ask("lesson", "quantum physics"),
     "Hello there!": Chat("hello"),

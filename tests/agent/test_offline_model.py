@@ -205,6 +205,12 @@ def test_a_fact_takes_the_place_of_the_one_that_it_outdates() -> None:
     assert len(calls("my sister is a nurse", {"facts": [{"text": "sister is called Bea"}]})) == 1
 
 
+def test_the_next_lesson_is_of_the_next_topic() -> None:
+    history = [HumanMessage("what is inheritance?"), AIMessage("It comes after classes.")]
+    said = BOUND.invoke([system(ADA), *history, HumanMessage("teach me the next topic")]).text
+    assert said.startswith("A function is")
+
+
 def test_what_comes_after_a_topic_is_the_courses_next() -> None:
     assert ask("which topic comes after classes?", ADA).text == "After classes comes inheritance."
     assert "it is the last" in ask("what comes after inheritance?", ADA).text
