@@ -118,7 +118,8 @@ def _first(rules: Sequence[Rule], clause: str, course: tuple[str, ...]) -> list[
 # --- remembering and forgetting on request -----------------------------------------------------
 
 REMEMBER = words(
-    r"(?:remember|note|don't forget|keep in mind|write down|make a note)(?: that|:)? (?P<what>.+)"
+    r"(?:remember|note|don't forget|keep in mind|write down|make a note)(?: that|:| to)? "
+    r"(?P<what>.+)"
 )
 FORGET = words(
     r"(?:forget|delete|erase|remove|wipe|reset)(?: (?:that|about|the fact that))? (?P<what>.+)"
@@ -132,11 +133,17 @@ EVERYTHING = words(
 )
 
 
+IT_LATER = words(rf"{THAT.pattern}(?: (?:tomorrow|later|forever|always|for .*))?")
+OWN_THING = words("me|my [a-z]+")
+
+
 def remembering(clause: str, course: tuple[str, ...]) -> list[Meaning]:
     """Read as if only what follows "remember that" had been said, if need be as it stands."""
     said = REMEMBER.fullmatch(clause.rstrip("?"))
-    if not said or is_question(said["what"]) or THAT.fullmatch(said["what"]):
+    if not said or is_question(said["what"]) or IT_LATER.fullmatch(said["what"]):
         return []
+    if OWN_THING.fullmatch(said["what"]):  # "can you remember my name?"
+        return question(f"what do you know of {said['what']}?", course)
     found = _first(STATEMENTS, said["what"], course)
     kept: list[Meaning] = [m for m in found if not isinstance(m, Chat)]
     return kept or [Remember(words("^my ").sub("", said["what"]))]

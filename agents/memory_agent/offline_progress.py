@@ -112,7 +112,7 @@ def finished(clause: str, course: tuple[str, ...]) -> list[Meaning]:
         many = first["many"].casefold()
         number = int(many) if many.isdecimal() else NUMBERS.get(many, 0)
         return [Progress(completed=course[:number])] if 0 < number <= len(course) else []
-    if words(r".*\b(?:course|topics?|lessons?)").fullmatch(what):
+    if words(r".*\b(?:course|(?:topic|lesson|chapter)(?:s| \d+)?)").fullmatch(what):
         return [Chat("which")]
     over = not said.groupdict().get("unsure")  # "I know that" closes no topic
     return [Progress(completed=(THAT_ONE,))] if over and THAT.fullmatch(what) else []

@@ -44,7 +44,7 @@ ASKS = {
     ),
     "progress": words(
         r".*\b(?:how far|progress|my percent(?:age)?|still have to (?:do|learn|finish)|"
-        r"how (?:much|many) (?:of|have|percent|topics)|"
+        r"how (?:much|many) (?:of|have|did|percent|topics)|"
         r"(?:what|which) percent(?:age)?|how am i (?:doing|getting on|coming along)|"
         r"(?:what(?:'s| is)|how much is|(?:what|which) topics are) left|"
         r"current (?:topic|lesson))\b.*|am i (?:done|finished)(?: .*)?|"

@@ -30,7 +30,7 @@ SMALL_REPLIES = {
     '"what do you know about me?" to see it; say "forget everything" to delete it.',
 }
 UNKNOWN = "I have nothing about that in memory, and the offline model knows no more."
-ONLY_ALONE = frozenset(("hello", "ok", "fine", "unkept"))
+ONLY_ALONE = frozenset(("hello", "ok", "fine", "unkept", "wrong"))
 """Small talk that is passed over when a message says anything else."""
 
 PROMISES = {

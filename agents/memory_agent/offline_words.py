@@ -245,14 +245,15 @@ SMALL_TALK = {
         r"i(?:'ve got| have| must)(?: to)? go(?: now)?"
     ),
     "help": words(
-        r"help(?: me)?|(?:who|what) are you|what can (?:you do|i (?:say|ask|do))(?: here)?|"
-        r"what(?:'s| is) your name|who (?:made|built|wrote) you|"
+        r"help(?: me)?|(?:who|what) are you|what can (?:you (?:do|remember)|"
+        r"i (?:say|ask|do))(?: here)?|what(?:'s| is) your name|who (?:made|built|wrote) you|"
         r"how does this work|are you (?:an? )?(?:ai|bot|robot|human|real|person|chatgpt).{0,20}|"
         r"(?:what|which) (?:\w+ )?(?:model|ai|llm) (?:are you|is this)"
     ),
     "fine": words(r"how(?:'s it going| are you.{0,20})|what's up"),
     "listening": words(
-        r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)|"
+        r"i(?: have|'ve|'ve got) (?:an?|another|some|one) (?:\w+ )?(?:questions?|problems?)"
+        r"(?: (?:about|on|with) .{1,60})?|"
         r"i need (?:some |your )?help"
     ),
     "data": words(
