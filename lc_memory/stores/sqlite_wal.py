@@ -34,8 +34,8 @@ class Room:
     """
 
     def __init__(self, database: str) -> None:
-        self._log = os.path.abspath(database) + "-wal"
-        self._length = _LITTLE  # up to which there is nothing to do
+        self._log = os.path.realpath(database) + "-wal"  # as SQLite has it, beside no link
+        self._length = 0  # up to which there is nothing to do
 
     def look(self, connection: sqlite3.Connection) -> None:
         """See whether a commit made the log longer. Nobody else may use the connection."""
@@ -44,6 +44,9 @@ class Room:
         try:
             length = os.stat(self._log).st_size
             if length <= self._length:
+                return
+            if not self._length:  # who has just come may find a log that others made longer
+                self._length = max(length, _LITTLE)
                 return
             free = disk_usage(os.path.dirname(self._log)).free
         except OSError:  # in memory, or where SQLite cannot have such a log
@@ -58,12 +61,14 @@ def _lengthen(connection: sqlite3.Connection, size: int) -> None:
     """Make the log longer by that, or as far as it may become."""
     with contextlib.suppress(sqlite3.Error):
         ((kept,),) = connection.execute("PRAGMA cache_size").fetchall()
-        try:
+        try:  # each with an end of its own: an interrupt may come in any of them
             connection.execute("PRAGMA cache_size = 10")  # pages, in memory
-            connection.execute("BEGIN IMMEDIATE")
-            sql = "INSERT INTO lc_memory_schema (version, generation, library) VALUES (0, 0, "
-            connection.execute(f"{sql}zeroblob(?))", [size])
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                sql = "INSERT INTO lc_memory_schema (version, generation, library) VALUES (0, 0, "
+                connection.execute(f"{sql}zeroblob(?))", [size])
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             connection.execute(f"PRAGMA cache_size = {kept}")

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lc_memory import Put, Query
 from lc_memory.stores.sql import SQLStore
-from lc_memory.stores.sqlite_wal import WHOLE
+from lc_memory.stores.sqlite_wal import WHOLE, Room
 
 
 def _write(store: SQLStore, count: int) -> None:
@@ -51,6 +52,71 @@ def test_a_log_that_grows_is_made_as_long_as_it_gets(tmp_path: Path) -> None:
     assert _size(tmp_path, "m.db") < 500_000
     with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
         assert len(list(store.records(Query(("n",))))) == 200
+
+
+def test_who_comes_later_makes_no_log_longer_that_others_have_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/m.db"
+    with SQLStore(url) as store:
+        _write(store, 50)
+        size = _size(tmp_path, "m.db-wal")
+        assert size > 1 << 20
+        with SQLStore(url) as other:
+            statements: list[str] = []
+            writer = other._db._writing_connection()  # type: ignore[attr-defined]
+            writer.set_trace_callback(statements.append)
+            other.put(("n",), "a", {})
+            _write(other, 3)
+            assert statements
+            assert not any("zeroblob" in statement for statement in statements)
+        assert _size(tmp_path, "m.db-wal") == size
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SQLite keeps its log beside a link there")
+def test_the_log_of_a_linked_file_is_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "m.db")
+    with SQLStore(f"sqlite:///{tmp_path}/link.db") as store:
+        _write(store, 50)
+        assert _size(tmp_path, "m.db-wal") > 1 << 20
+
+
+class _Interrupted(sqlite3.Connection):
+    """Interrupted as a statement is done."""
+
+    statements_left = -1
+
+    def execute(self, *statement: Any) -> sqlite3.Cursor:
+        cursor = super().execute(*statement)
+        self.statements_left -= 1
+        if self.statements_left == 0:
+            raise KeyboardInterrupt
+        return cursor
+
+
+def test_who_is_interrupted_meanwhile_goes_on_with_the_connection_as_it_was(
+    tmp_path: Path,
+) -> None:
+    with SQLStore(f"sqlite:///{tmp_path}/m.db") as store:
+        _write(store, 1)
+        with closing(
+            sqlite3.connect(tmp_path / "m.db", isolation_level=None, factory=_Interrupted)
+        ) as connection:
+            interrupts = 0
+            while True:
+                room = Room(str(tmp_path / "m.db"))
+                room._length = 1
+                connection.statements_left = interrupts + 1
+                try:
+                    room.look(connection)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                else:
+                    break
+                finally:
+                    connection.statements_left = -1
+                    assert not connection.in_transaction
+                    assert connection.execute("PRAGMA cache_size").fetchone() == (-2000,)
+        assert interrupts == 6
+        assert _size(tmp_path, "m.db-wal") > 1 << 20
 
 
 def test_who_does_not_sync_needs_no_room(tmp_path: Path) -> None:
