@@ -49,6 +49,15 @@ _KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "bigint",
 #: Where a statement takes the name of a table whose rows it is to be run for.
 _FOR_EACH: Final = {"INSERT": ", {}", "UPDATE": " FROM {}", "DELETE": " USING {}"}
 
+#: An array, and one of which the planner does not know how long it is. Of many rows it may find it
+#: better to walk the whole table that they are joined with, which takes up to twice as long.
+_ARRAY: Final = "?::{}[]"
+_ARRAY_OF_MANY: Final = "(SELECT ?::{}[])"
+_MANY: Final = 30
+
+#: How long the arrays of one statement may be, in characters: a message has to stay below 1 GB.
+_LONG: Final = 64 << 20
+
 
 class _Session(ServerSession):
     """Sends many rows as arrays, in one statement: a message and a plan for each costs more. (And
@@ -56,7 +65,13 @@ class _Session(ServerSession):
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         columns = list(zip(*rows, strict=True))
-        source, arrays = _table_of(rows, [_kind(column) for column in columns])
+        array = _ARRAY_OF_MANY if len(rows) > _MANY else _ARRAY
+        source, arrays = _table_of(rows, [_kind(column) for column in columns], array)
+        half = len(rows) // 2
+        if half and sum(map(len, arrays)) > _LONG:
+            self.run_many(sql, rows[:half])
+            self.run_many(sql, rows[half:])
+            return
         names = [f"c{i}" for i in range(len(columns))]
         source += f" AS w ({', '.join(names)})"
         into, values, _ = sql.partition(" VALUES ")
@@ -209,9 +224,9 @@ class PostgreSQL(ServerDatabase):
 
 
 def _table_of(
-    rows: Sequence[Sequence[Any]], kinds: Sequence[str] = _KINDS
+    rows: Sequence[Sequence[Any]], kinds: Sequence[str] = _KINDS, array: str = _ARRAY
 ) -> tuple[str, list[Any]]:
-    arrays = ", ".join(f"?::{kind}[]" for kind in kinds)
+    arrays = ", ".join(array.format(kind) for kind in kinds)
     return f"unnest({arrays})", [_array(column) for column in zip(*rows, strict=True)]
 
 

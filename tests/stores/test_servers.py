@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from pymysql.constants import COMMAND
 from lc_memory import (
     ABSENT,
     Conflict,
+    Delete,
     Expect,
     Index,
     Memory,
@@ -29,7 +30,7 @@ from lc_memory.log import Log
 from lc_memory.records import Namespace
 from lc_memory.stores.database import Session
 from lc_memory.stores.schema import VERSION
-from lc_memory.stores.server import POOL, RUSH, ServerDatabase
+from lc_memory.stores.server import POOL, RUSH, ServerDatabase, ServerSession
 from lc_memory.stores.sql import SQLStore
 from lc_memory.testing import FakeClock, PropertyContract, StoreContract
 from tests import servers
@@ -353,6 +354,52 @@ class TestPostgreSQL(_OnServer):
                 store.write([Expect(("n",), "k"), Put(("m",), f"{version}", {"'\\\"": '\\"{,}'})])
             assert store.get(("m",), "3").value == {"'\\\"": '\\"{,}'}  # type: ignore[union-attr]
             assert len(_prepared(store)) == 1
+
+    @pytest.mark.parametrize("count", [100, 1000])
+    def test_many_rows_are_found_by_their_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        """Told how many there are, the server would walk the whole table instead."""
+        plans: list[str] = []
+        run = ServerSession.run
+
+        def explain(session: ServerSession, sql: str, parameters: Sequence[Any] = ()) -> None:
+            if sql.startswith(("DELETE", "UPDATE")):
+                plans.append(str(session.select(f"EXPLAIN {sql}", parameters)))
+            run(session, sql, parameters)
+
+        with self.open_store(tmp_path) as store:
+            store.write([Put(("docs",), f"{i:05}", {}) for i in range(15_000)])
+            store._db.transact(lambda session: session.run("ANALYZE lc_memory_records"))
+            ids = [f"{i:05}" for i in range(0, 15_000, 15_000 // count)]
+            monkeypatch.setattr(ServerSession, "run", explain)
+            store.write([Put(("docs",), id, {"n": 1}) for id in ids])
+            store.write([Delete(("docs",), id) for id in ids[1:]])
+            assert [record.key for record in store.records(Query(("docs",), {"n": 1}))] == ids[:1]
+        assert len(plans) == 2
+        assert not [plan for plan in plans if "Seq Scan" in plan]
+
+    def test_no_statement_is_longer_than_a_message_may_be(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lc_memory.stores.postgres._LONG", 10_000)
+        longest: list[int] = []
+        run = ServerSession.run
+
+        def measure(session: ServerSession, sql: str, parameters: Sequence[Any] = ()) -> None:
+            longest.append(sum(len(part) for part in parameters if isinstance(part, str)))
+            run(session, sql, parameters)
+
+        monkeypatch.setattr(ServerSession, "run", measure)
+        sizes = [*[100] * 40, 20_000, *[100] * 40]
+        with self.open_store(tmp_path) as store:
+            for n in (1, 2):  # new, and changed
+                puts = [Put(("n",), f"{i:02}", {"n": n, "x": "x" * s}) for i, s in enumerate(sizes)]
+                store.write(puts)
+                found = list(store.records(Query(("n",))))
+                assert [len(record.value["x"]) for record in found] == sizes
+                assert {record.value["n"] for record in found} == {n}
+        assert sorted(longest)[-3] <= 10_000 < 20_000 < sorted(longest)[-2]  # one record, twice
 
     def connections(self, store: SQLStore) -> int:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
