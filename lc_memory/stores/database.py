@@ -91,6 +91,9 @@ class Database(ABC):
     #: Whether it sorts all that a join finds before it gives the first of it.
     sorts_all = False
 
+    #: A join that begins on its left side; only PostgreSQL has none, and needs none.
+    then = "CROSS JOIN"
+
     #: How a list of pairs stands after IN.
     listed = "(VALUES {})"
 

@@ -121,6 +121,7 @@ class MySQL(ServerDatabase):
     sharing = " LOCK IN SHARE MODE"
     listed = "({})"
     sorts_all = True
+    then = "STRAIGHT_JOIN"
     rewriting = "OPTIMIZE NO_WRITE_TO_BINLOG TABLE"
     one_moment = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",

@@ -28,6 +28,7 @@ class FrozenDatabase(Database):
         self.listed = database.listed
         self.columns = database.columns
         self.sorts_all = database.sorts_all
+        self.then = database.then
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._session.select(sql, parameters)

@@ -257,11 +257,11 @@ class SQLReader(Store):
             once = len(ranges.ranges) == 1 and low == high  # no record is there twice
             if most is not None and ranges.cost > 2:  # first: SQLite would ask it of each entry
                 count = f"SELECT count(*) AS n FROM (SELECT 1 FROM {sql} LIMIT {most}) AS first"
-                sql = f"({count}) AS c CROSS JOIN {sql} AND c.n < {most}"
+                sql = f"({count}) AS c {self._db.then} {sql} AND c.n < {most}"
                 keys = [*keys, *keys]
             source = (
                 f"(SELECT {'' if once else 'DISTINCT '}record_id FROM {sql}) AS f "
-                "CROSS JOIN lc_memory_records AS r"
+                f"{self._db.then if most else 'CROSS JOIN'} lc_memory_records AS r"
             )
             conditions.append("r.id = f.record_id")
             parameters += keys

@@ -411,6 +411,17 @@ class TestMariaDB(_OnServer):
     def _databases(self, mariadb_databases: Databases) -> None:
         self.databases = mariadb_databases
 
+    def test_an_index_is_read_before_the_records(self, tmp_path: Path) -> None:
+        """Even if there are few enough of them that to walk them all looks better."""
+        with self.open_store(tmp_path, indexes=[Index.of(("docs",), "n")]) as store:
+            store.write([Put(("docs",), f"{i:05}", {"n": i}) for i in range(10_000)])
+            store._db.select("ANALYZE TABLE lc_memory_records, lc_memory_fields")
+            for condition in ({"$gte": 5_000}, {"$lt": 990}):
+                query = Query(("docs",), {"n": condition}, exact=True)
+                sql, parameters = store._statement(query, None, 11, 0, most=1000)
+                tables = [row[2] for row in store._db.select(f"EXPLAIN {sql}", parameters)]
+                assert tables.index("<derived2>") < tables.index("r")
+
     def test_a_server_may_prepare_no_more(self, tmp_path: Path) -> None:
         most = "SET GLOBAL max_prepared_stmt_count = "
         with self.open_store(tmp_path) as store:
