@@ -65,7 +65,8 @@ class _Session(ServerSession):
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         columns = list(zip(*rows, strict=True))
-        array = _ARRAY_OF_MANY if len(rows) > _MANY else _ARRAY
+        into, values, _ = sql.partition(" VALUES ")
+        array = _ARRAY if values or len(rows) <= _MANY else _ARRAY_OF_MANY
         source, arrays = _table_of(rows, [_kind(column) for column in columns], array)
         half = len(rows) // 2
         if half and sum(map(len, arrays)) > _LONG:
@@ -74,7 +75,6 @@ class _Session(ServerSession):
             return
         names = [f"c{i}" for i in range(len(columns))]
         source += f" AS w ({', '.join(names)})"
-        into, values, _ = sql.partition(" VALUES ")
         if values:
             sql = f"{into} SELECT * FROM {source}"
         else:
