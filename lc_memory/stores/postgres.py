@@ -67,7 +67,7 @@ class _Session(ServerSession):
         columns = list(zip(*rows, strict=True))
         into, values, _ = sql.partition(" VALUES ")
         array = _ARRAY if values or len(rows) <= _MANY else _ARRAY_OF_MANY
-        source, arrays = _table_of(rows, [_kind(column) for column in columns], array)
+        source, arrays = _table_of(columns, [_kind(column) for column in columns], array)
         half = len(rows) // 2
         if half and sum(map(len, arrays)) > _LONG:
             self.run_many(sql, rows[:half])
@@ -211,7 +211,7 @@ class PostgreSQL(ServerDatabase):
         return Guarded(self, clock)
 
     def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-        return _table_of(rows)
+        return _table_of(list(zip(*rows, strict=True)))
 
     def condition(self, node: Node | None) -> Sql | None:
         found = within_limits(_condition(node))
@@ -224,10 +224,10 @@ class PostgreSQL(ServerDatabase):
 
 
 def _table_of(
-    rows: Sequence[Sequence[Any]], kinds: Sequence[str] = _KINDS, array: str = _ARRAY
+    columns: Sequence[Sequence[Any]], kinds: Sequence[str] = _KINDS, array: str = _ARRAY
 ) -> tuple[str, list[Any]]:
     arrays = ", ".join(array.format(kind) for kind in kinds)
-    return f"unnest({arrays})", [_array(column) for column in zip(*rows, strict=True)]
+    return f"unnest({arrays})", [_array(column) for column in columns]
 
 
 def _kind(column: Sequence[str | int | bytes | None]) -> str:
