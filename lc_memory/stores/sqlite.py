@@ -126,8 +126,7 @@ class SQLite(Database, Holder):
         self._inherited: list[_Connection] = []
         self._lost = False
         self._open = True
-        # Where commits are not synced, nobody waits for the file system.
-        self._room = Room(self.place if durability == "full" else ":memory:")
+        self._room = Room(self.place, synced=durability == "full" and not in_memory)
         self._begin()
         if not in_memory:
             watch(self)

@@ -31,11 +31,13 @@ class Room:
     fit into memory, so that SQLite writes its pages to the log, and that is rolled back. Whoever
     reads the log tells its commits from anything else, and the next commit is written over those
     pages (https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
+
+    Where commits are not ``synced``, nobody waits for the file system, and nothing is done.
     """
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, *, synced: bool = True) -> None:
         self._log = os.path.realpath(database) + "-wal"  # as SQLite has it, beside no link
-        self._length = 0  # up to which there is nothing to do
+        self._length = 0 if synced else WHOLE  # up to which there is nothing to do
 
     def look(self, connection: sqlite3.Connection) -> None:
         """See whether a commit made the log longer. Nobody else may use the connection."""
@@ -49,7 +51,7 @@ class Room:
                 self._length = max(length, _LITTLE)
                 return
             free = disk_usage(os.path.dirname(self._log)).free
-        except OSError:  # in memory, or where SQLite cannot have such a log
+        except OSError:  # no plain path, or where SQLite cannot have such a log
             self._length = WHOLE
             return
         self._length = min(length * _TIMES, WHOLE)
