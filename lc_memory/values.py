@@ -14,7 +14,6 @@ Two halves that meet come back as the character that they make: JSON knows no di
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -49,26 +48,24 @@ def encode(value: Mapping[str, Any]) -> str:
 
     Raises InvalidValue, naming the JSON path, for what cannot be stored.
     """
-    text = (_plainly(value) or _flatly(value)) if type(value) is dict else None
+    text = None
+    if type(value) is dict:
+        text = _flatly(value) if bytes in map(type, value.values()) else _plainly(value)
     return dump(lower(value)) if text is None else text
 
 
 def _flatly(value: dict[str, Any]) -> str | None:
     """Bytes by their names, and perhaps texts: what checkpoints are kept as."""
     told: dict[str, Any] = {}
-    tagged = False
     for name, item in value.items():
         if type(item) is bytes:
-            tagged = True
-            told[name] = {"$bytes": base64.b64encode(item).decode()}
+            told[name] = {"$bytes": _base64(item)}
         elif type(item) is str:
             told[name] = item
         else:
             return None
         if type(name) is not str or name[:1] == "$":
             return None
-    if not tagged:
-        return None
     try:
         return orjson.dumps(told).decode()
     except orjson.JSONEncodeError:  # a lone surrogate
@@ -188,9 +185,13 @@ def _lower(value: Any, depth: int) -> Any:
     return _lower_rare(value, depth)
 
 
+def _base64(data: bytes | bytearray) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
 def _lower_rare(value: Any, depth: int) -> Any:
     if isinstance(value, (bytes, bytearray)):
-        return {"$bytes": base64.b64encode(value).decode()}
+        return {"$bytes": _base64(value)}
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise _Refused("a datetime without a time zone; use datetime.now(timezone.utc)")
@@ -222,20 +223,23 @@ def lift(value: Any) -> Any:
         if len(value) == 1:
             (name, item), *_ = value.items()
             if name == "$bytes":
-                return base64.b64decode(item, validate=True)
+                return binascii.a2b_base64(item, strict_mode=True)
             if name == "$date":
                 return read_time(item)
             if name == "$int":
                 return int_of_str(item)
-        return {_lift_name(name): lift(item) for name, item in value.items()}
+        return {
+            (name if name[:1] != "$" else _lift_name(name)): (
+                item if type(item) in _SCALARS else lift(item)
+            )
+            for name, item in value.items()
+        }
     if type(value) is list:
         return [lift(item) for item in value]
     return value
 
 
 def _lift_name(name: str) -> str:
-    if name[:1] != "$":
-        return name
     if name[:2] != "$$":
         raise ValueError(f"unknown tag {name!r}")
     return name[1:]

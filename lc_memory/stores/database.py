@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -168,8 +169,7 @@ class Database(ABC):
 
     def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         """Rows of the columns of a record as a table in a statement, and its parameters."""
-        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
-        return f"(VALUES {marks})", [value for row in rows for value in row]
+        return _table(len(rows), len(rows[0])), [value for row in rows for value in row]
 
     def names(self, select: Select, wanted: Names, limit: int) -> list[str]:
         """The first namespaces that hold such records, in order."""
@@ -202,6 +202,12 @@ class Database(ABC):
             return "lc_memory_records AS r", 'r.namespace = ? AND r."key" = ?', names
         marks = ", ".join(["(?, ?)"] * len(ids))
         return "lc_memory_records AS r", f'(r.namespace, r."key") IN ({marks})', names
+
+
+@lru_cache(maxsize=64)
+def _table(rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"(VALUES {', '.join([row] * rows)})"
 
 
 def open_database(url: sa.URL, *, durability: str, timeout: float) -> Database:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory import values
@@ -40,12 +41,14 @@ class Guarded:
 
     def write(self, batches: Sequence[Sequence[Step]]) -> list[list[Record | None]] | None:
         """Carry out all of the batches; None if they are a transaction's to do."""
-        count = sum(map(len, batches))
+        steps = [*chain.from_iterable(batches)]
+        count = len(steps)
         if count > _MOST or not all(map(_conditional, batches)):
             return None
         generation, indexes = self._known or self._read_indexes()
-        steps = [step for batch in batches for step in batch]
-        if WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps):
+        if indexes and (
+            WORDS in indexes or any(i.covers(step.namespace) for i in indexes for step in steps)
+        ):
             return None
         tick, now = self._clock.ticks(count), self._clock.now()
         rows: list[tuple[Any, ...]] = []
@@ -68,6 +71,8 @@ class Guarded:
             source, new = self._database.table_of(rows)
             sql = _statement(source, tuple(conditions), self._database.holding)
             if self._database.insert(sql, [*new, *bounds], len(rows)):
+                if len(batches) == 1:
+                    return [results]
                 each = iter(results)
                 return [[next(each) for _ in batch] for batch in batches]
         self._clock.release(tick, count)

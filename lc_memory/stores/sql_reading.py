@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from lc_memory.paging import (
@@ -18,7 +19,16 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import Id, Namespace, Page, Query, Record, State, check_id, check_namespace
+from lc_memory.records import (
+    Id,
+    Namespace,
+    Page,
+    Query,
+    Record,
+    State,
+    check_id,
+    check_namespace,
+)
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Index, Store
 from lc_memory.stores.database import Database, Names
@@ -190,13 +200,9 @@ class SQLReader(Store):
             conditions.append(near[0])
             parameters += near[1]
         order = query.sort
-        columns = {"r.namespace": "namespace", 'r."key"': "key"}
-        if order.attribute in ("created_at", "updated_at"):
-            columns = {f"r.{order.attribute}": "first"} | columns
-        if walk is not None:
-            columns = {"f.sort_key": "first"} | columns
-        if query.exact:  # the namespace is one: leave it out, and the index gives the order
-            del columns["r.namespace"]
+        columns, ordered = _ordering(
+            order.attribute, order.descending, walk is not None, query.exact
+        )
         if after is not None:
             first, namespace, key = after
             place = {"first": first, "namespace": write_namespace(namespace), "key": key}
@@ -205,10 +211,7 @@ class SQLReader(Store):
             )
             conditions.append(beyond)
             parameters += bounds
-        sql = f"SELECT {self._db.columns} FROM {source} WHERE {' AND '.join(conditions)}"
-        if order.attribute is not None or walk is not None:
-            direction = " DESC" if order.descending else ""
-            sql += f" ORDER BY {', '.join(column + direction for column in columns)}"
+        sql = f"SELECT {self._db.columns} FROM {source} WHERE {' AND '.join(conditions)}{ordered}"
         if limit is not None or offset:
             sql += " LIMIT ? OFFSET ?"
             parameters += [_ALL if limit is None else limit, offset]
@@ -319,6 +322,23 @@ class SQLReader(Store):
         )
         found = self._db.names(self._db.select, bounds, _ALL if limit is None else limit)
         return [read_namespace(name) for name in found]
+
+
+@lru_cache(maxsize=64)
+def _ordering(
+    attribute: str | None, descending: bool, walked: bool, exact: bool
+) -> tuple[dict[str, str], str]:
+    """The columns that a query sorts by, with what a cursor calls them, and how it says so."""
+    columns = {"r.namespace": "namespace", 'r."key"': "key"}
+    if attribute in ("created_at", "updated_at"):
+        columns = {f"r.{attribute}": "first"} | columns
+    if walked:
+        columns = {"f.sort_key": "first"} | columns
+    if exact:  # the namespace is one: leave it out, and the index gives the order
+        del columns["r.namespace"]
+    direction = " DESC" if descending else ""
+    told = f" ORDER BY {', '.join(column + direction for column in columns)}"
+    return columns, told if attribute is not None or walked else ""
 
 
 def _is_plain(query: Query) -> bool:

@@ -67,7 +67,7 @@ class Singles:
         self, step: Step, indexes: dict[Index, int], generation: int
     ) -> list[Record | None] | None:
         """Carry out the step; None if it is a transaction's to do. Raises Conflict."""
-        if WORDS in indexes or any(index.covers(step.namespace) for index in indexes):
+        if indexes and (WORDS in indexes or any(index.covers(step.namespace) for index in indexes)):
             return None
         if type(step.op) is Append:
             return self._append(step, generation)

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lc_memory.store import Clock
     from lc_memory.stores.sql_guarded import Guarded
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
@@ -122,7 +123,7 @@ class SQLite(Database, Holder):
             poolclass=StaticPool if in_memory else NullPool,
             connect_args={"check_same_thread": False, "timeout": timeout, "isolation_level": None},
         )
-        self._alone = threading.RLock() if in_memory else None
+        self._in_memory = in_memory
         self._inherited: list[_Connection] = []
         self._lost = False
         self._open = True
@@ -136,6 +137,7 @@ class SQLite(Database, Holder):
         self._idle: deque[_Connection] = deque()
         self._writer: _Connection | None = None
         self._writing = threading.Lock()
+        self._alone = threading.RLock()  # held by whoever writes, or uses the one connection
         self._connecting = threading.Lock()
 
     @contextlib.contextmanager
@@ -174,7 +176,7 @@ class SQLite(Database, Holder):
     # -- the three ways to use a connection ------------------------------------------------
 
     def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        if self._alone is None and self._open:  # the common case, without ceremony
+        if self._open and not self._in_memory:  # the common case, without ceremony
             try:
                 idle = self._idle.pop()
             except IndexError:
@@ -190,13 +192,13 @@ class SQLite(Database, Holder):
             return connection.execute(sql, parameters).fetchall()
 
     def transact(self, work: Callable[[Session], T], *, alone: bool = False) -> T:
-        with self._writing, self._alone or _NOTHING:
+        with self._writing, self._alone:
             if not self._open:
                 raise closed("store")
             try:
                 connection = self._writing_connection()
                 try:
-                    self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+                    self._patiently(connection.execute, "BEGIN IMMEDIATE")
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
                 except BaseException:
@@ -222,21 +224,12 @@ class SQLite(Database, Holder):
 
     def _run_alone(self, sql: str, parameters: Sequence[Any]) -> tuple[int, list[Any]]:
         """How many rows a statement that commits by itself has changed, and those it gives."""
-
-        def run() -> tuple[int, list[Any]]:
-            cursor = connection.execute(sql, parameters)
-            try:
-                rows = cursor.fetchall()  # at whose end it commits
-                return cursor.rowcount, rows
-            finally:
-                cursor.close()  # or who is interrupted keeps the lock
-
-        with self._writing, self._alone or _NOTHING:
+        with self._writing, self._alone:
             if not self._open:
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                found = self._patiently(run)
+                found = self._patiently(_run, connection, sql, parameters)
                 self._room.look(connection)
                 return found
             except sqlite3.IntegrityError:
@@ -295,7 +288,7 @@ class SQLite(Database, Holder):
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Session]:
-        if self._alone is not None:  # there is but one connection: others go on with it
+        if self._in_memory:  # there is but one connection: others go on with it
             with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as copy:
                 with self._connection() as connection:
                     connection.backup(copy)
@@ -323,7 +316,7 @@ class SQLite(Database, Holder):
     def _connection(self) -> Iterator[sqlite3.Connection]:
         if not self._open:
             raise closed("store")
-        with self._alone or _NOTHING:
+        with self._alone if self._in_memory else _NOTHING:
             try:
                 taken = self._take()
                 try:
@@ -337,8 +330,10 @@ class SQLite(Database, Holder):
         if self._writer is None:
             self._writer = self._take()
             self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _patiently
-        _undo(self._writer[1])  # if an interrupt kept whoever had it from doing so
-        return self._writer[1]
+        connection = self._writer[1]
+        if connection.in_transaction:  # an interrupt kept whoever had it from leaving it
+            _undo(connection)
+        return connection
 
     def _take(self) -> _Connection:
         """An idle connection, or a new one."""
@@ -375,20 +370,33 @@ class SQLite(Database, Holder):
                 self._idle.remove(taken)
                 taken[0].close()
 
-    def _patiently(self, lock: Callable[[], T]) -> T:
+    def _patiently(self, lock: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Do what takes the write lock first. SQLite's own waiting backs off up to 100 ms at a
         time, which starves a writer among busy processes; short random naps are fair."""
-        deadline = time.monotonic() + self._timeout
+        deadline = None
         while True:
             try:
-                return lock()
+                return lock(*given, **named)
             except sqlite3.OperationalError as error:
+                deadline = deadline or time.monotonic() + self._timeout
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - a nap, not a secret
 
     def _translated(self, error: Exception) -> LCMemoryError:
         return in_our_words(error, self.place, self._timeout)
+
+
+def _run(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
+) -> tuple[int, list[Any]]:
+    """How many rows a statement has changed, and those it gives."""
+    cursor = connection.execute(sql, parameters)
+    try:
+        rows = cursor.fetchall()  # at whose end it commits
+        return cursor.rowcount, rows
+    finally:
+        cursor.close()  # or who is interrupted keeps the lock
 
 
 def _undo(connection: sqlite3.Connection) -> None:

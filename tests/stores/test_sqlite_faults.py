@@ -242,8 +242,8 @@ def test_an_interrupt_leaves_no_transaction_open(
         assert isinstance(database, SQLite)
         patiently = database._patiently
 
-        def interrupted(begin: Callable[[], Any]) -> Any:
-            patiently(begin)
+        def interrupted(begin: Callable[..., Any], *given: Any) -> Any:
+            patiently(begin, *given)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
