@@ -26,7 +26,6 @@ from lc_memory.langchain.checkpoint_threads import (
     Place,
     Threads,
     damaged,
-    places,
 )
 from lc_memory.langchain.checkpoint_values import Missing, unpack
 from lc_memory.records import Query, Record
@@ -128,9 +127,8 @@ class Reader:
 
     def _tuples(self, states: list[tuple[State, list[Write]]]) -> list[CheckpointTuple]:
         """Checkpoints with the values of their channels and their writes. Raises Missing."""
-        wanted = [*places(state for state, _ in states)]
-        for state, pending in states:
-            wanted += ((state.spot, write.reference) for write in pending)
+        wanted = [(s.spot, kept) for s, _ in states for _, kept in s.values.values()]
+        wanted += [(s.spot, write.reference) for s, pending in states for write in pending]
         fetched = self._threads.fetch(wanted, self._codec)
         return [
             CheckpointTuple(

@@ -36,6 +36,7 @@ _MESSAGE: Final = "message"
 #: items are a kind and bytes.
 _SCALARS: Final[frozenset[type]] = frozenset({str, int, float, bool, bytes, type(None)})
 _FIELDS: Final = 3
+_NO_EXTRA: Final[dict[str, Any]] = {}
 #: The message types by name, each with the names of its fields.
 _MESSAGES: Final = {
     kind.__name__: (kind, frozenset(kind.model_fields))
@@ -97,21 +98,34 @@ class Codec:
                 pass  # not all plain data
         return self._inner.dumps_typed(value)
 
-    def load(self, dumped: Dumped) -> Any:
-        """The inverse of :meth:`dump`. Raises CorruptStore for a kind that it never writes."""
+    def framed(self, value: Any) -> bytes | None:
+        """Plain data as :func:`frame` has it, which the serializer would write the same way. None
+        if there is other data in it, or another serializer may see it otherwise."""
+        if not self._known:
+            return None
+        try:
+            return ormsgpack.packb(value, option=_PLAIN)
+        except ormsgpack.MsgpackEncodeError:
+            return None
+
+    def load(self, dumped: Dumped | dict[str, Any]) -> Any:
+        """The inverse of :meth:`dump`; plain data is what it is. Raises CorruptStore for a kind
+        that it never writes."""
+        if isinstance(dumped, dict):
+            return dumped
         kind, data = dumped
         if kind == _MESSAGE and self._known:
             return _message_of(*unframe(data))
         if self._known and kind not in self._kinds:
             raise CorruptStore(f"a checkpoint holds a value of kind {kind!r}: not ours")
-        return self._inner.loads_typed(dumped)
+        return self._inner.loads_typed((kind, data))
 
     def dumper(self, items: Sequence[Any]) -> Callable[[int, int], bytes]:
         """What dumps the items of a list from one place to another, together. The same items
         always give the same bytes."""
         named, plain = (_NAMED, _SCALARS) if self._known else ({}, frozenset())
         held: list[Any] = [  # _fields_of() as an expression: a call takes as long as the rest of it
-            (kind[0], fields, item.__pydantic_extra__ or {})
+            (kind[0], fields, item.__pydantic_extra__ or _NO_EXTRA)
             if (kind := named.get(type(item))) is not None
             and len(fields := item.__dict__) == kind[1]
             and not item.__pydantic_private__
@@ -159,8 +173,9 @@ class Codec:
 
     def open(self, stored: bytes, place: str) -> bytes:
         """The inverse of :meth:`seal`. Raises CorruptStore unless it was stored at that place."""
-        if (stored[:1] == _SEALED) != self.encrypts:
-            state = "is not encrypted" if self.encrypts else "is encrypted, and no key was given"
+        encrypts = self._cipher is not None
+        if (stored[:1] == _SEALED) != encrypts:
+            state = "is not encrypted" if encrypts else "is encrypted, and no key was given"
             raise CorruptStore(f"what is stored at {place!r} {state}")
         if self._cipher is None:
             return _unzip(stored)
@@ -233,7 +248,7 @@ def _fields_of(value: Any) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     fields = value.__dict__
     if len(fields) != named[1] or value.__pydantic_private__:
         return None
-    return named[0], fields, value.__pydantic_extra__ or {}
+    return named[0], fields, value.__pydantic_extra__ or _NO_EXTRA
 
 
 def _no_message(name: str) -> NoReturn:

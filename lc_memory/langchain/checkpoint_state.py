@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata
 
 from lc_memory.errors import InvalidKey
 from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, unframe
-from lc_memory.langchain.checkpoint_values import Reference
+from lc_memory.langchain.checkpoint_values import Kept, Reference
 from lc_memory.records import (
     Clear,
     Delete,
@@ -30,6 +30,12 @@ KINDS: Final = ("states", "writes", "parts")
 
 #: The greatest id first.
 LATEST: Final = Order("key", descending=True)
+
+#: The values of a checkpoint's channels: of which version each is, and how it is kept.
+Values: TypeAlias = Mapping[str, tuple[Any, Kept]]
+
+#: What a record calls the thread and its namespace, where the labels are digests of them.
+_NAMES: Final = "thread", "ns"
 
 _LONGEST: Final = 128  # bytes of a label; there are to be several in a namespace
 
@@ -108,8 +114,8 @@ class State(NamedTuple):
     spot: Spot
     id: str
     parent: str | None
-    checkpoint: Dumped
-    metadata: Dumped
+    checkpoint: Dumped | dict[str, Any]  # plain data stands as it is
+    metadata: Dumped | dict[str, Any]
     values: Mapping[str, tuple[Any, Reference]]  # the version and the value, by channel
 
     @property
@@ -129,18 +135,6 @@ class State(NamedTuple):
         metadata: CheckpointMetadata = codec.load(self.metadata)
         return metadata
 
-    def put(self, codec: Codec, run: str | None, held: Seen | None = None) -> Put:
-        """What stores it; ``run`` is a name of the run it belongs to."""
-        id = self.place
-        data = frame((self.checkpoint, self.metadata, self.parent, self.values))
-        value: dict[str, Any] = {"state": codec.seal(data, place(id))}
-        for name, text in (("thread", self.spot.thread), ("ns", self.spot.ns)):
-            if label(text) != text:
-                value[name] = text
-        if run is not None:
-            value["run"] = run
-        return Put(*id, value, replacing=held)
-
     @classmethod
     def of(cls, record: Record, codec: Codec) -> State:
         *root, _, thread, ns = record.namespace
@@ -148,7 +142,33 @@ class State(NamedTuple):
         spot = _known_spot(tuple(root), *named)
         data = codec.open(record.value["state"], place(record.id))
         checkpoint, metadata, parent, values = unframe(data)
-        return cls(spot, record.key, parent, tuple(checkpoint), tuple(metadata), values)
+        return cls(spot, record.key, parent, checkpoint, metadata, values)
+
+
+def put_state(
+    spot: Spot,
+    id: str,
+    parent: str | None,
+    checkpoint: Mapping[str, Any],
+    metadata: CheckpointMetadata,
+    values: Values,
+    codec: Codec,
+    run: str | None,
+    held: Seen | None,
+) -> Put:
+    """What stores a checkpoint, given without its values, in the place of what is held; ``run``
+    is a name of the run it belongs to."""
+    references = {channel: (version, kept.reference) for channel, (version, kept) in values.items()}
+    data = codec.framed((checkpoint, metadata, parent, references))
+    if data is None:
+        data = frame((codec.dump(checkpoint), codec.dump(metadata), parent, references))
+    value: dict[str, Any] = {"state": codec.seal(data, place((spot.states, id)))}
+    for name, text, told in zip(_NAMES, (spot.thread, spot.ns), spot.states[-2:], strict=True):
+        if told != text:
+            value[name] = text
+    if run is not None:
+        value["run"] = run
+    return Put(spot.states, id, value, None, held)
 
 
 class Write(NamedTuple):

@@ -15,12 +15,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
-from lc_memory.langchain.checkpoint_state import KINDS, LATEST, Spot, State, label, place
-from lc_memory.langchain.checkpoint_values import Missing, Reference, Shelf, older_parts, parts_of
+from lc_memory.langchain.checkpoint_state import KINDS, LATEST, Spot, State, Values, label, place
+from lc_memory.langchain.checkpoint_values import (
+    Missing,
+    Reference,
+    Shelf,
+    kept,
+    older_parts,
+    parts_of,
+)
 from lc_memory.records import (
     ABSENT,
     Clear,
@@ -50,21 +57,28 @@ Place: TypeAlias = tuple[Spot, Reference]
 Choice: TypeAlias = Callable[[Sequence[State]], Iterable[State]]
 
 
+class Earlier(NamedTuple):
+    """A stored checkpoint, for the next one to share what it has."""
+
+    place: Id
+    values: Values
+
+
 @dataclass(slots=True)
 class Known:
     """What is remembered of a thread: it holds for as long as the head is the one stored."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     head: Seen | None = None
-    states: OrderedDict[Id, State] = field(default_factory=OrderedDict)
+    states: OrderedDict[Id, Earlier] = field(default_factory=OrderedDict)
     last: Id | None = None  # put here; this is a guess at the latest, and may be deleted
 
     def forget(self) -> None:
         self.head = None
         self.states.clear()
 
-    def remember(self, state: State) -> None:
-        self.states[state.place] = state
+    def remember(self, one: Earlier) -> None:
+        self.states[one.place] = one
         if len(self.states) > _STATES:
             self.states.popitem(last=False)
 
@@ -173,13 +187,15 @@ class Threads:
             known.head = self.store.get(*spot.head) or ABSENT
         return known.head
 
-    def recall(self, known: Known, spot: Spot, id: str, codec: Codec) -> State | None:
-        """A state of the thread, as it is remembered since :meth:`begin`, or else read."""
+    def recall(self, known: Known, spot: Spot, id: str, codec: Codec) -> Earlier | None:
+        """A state of the thread, as it is remembered since :meth:`begin`, or else read. Raises
+        Missing."""
         found = known.states.get((spot.states, id))
-        if found is None:
-            found = self.state(spot, id, codec)
-            if found is not None:
-                known.remember(found)
+        if found is None and (state := self.state(spot, id, codec)):
+            fetched = self.older(places([state]), codec)
+            values = {name: (v, kept(held, fetched)) for name, (v, held) in state.values.items()}
+            found = Earlier(state.place, values)
+            known.remember(found)
         return found
 
     def write(

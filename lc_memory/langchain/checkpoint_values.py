@@ -19,7 +19,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
@@ -54,6 +54,14 @@ _NEAR: Final = 1024  # so many places are looked at for a chunk that moved
 
 class Missing(Exception):
     """A part is not there (any more)."""
+
+
+class Kept(NamedTuple):
+    """A value that is kept, as the next checkpoint must know it to share its parts."""
+
+    reference: Reference
+    parts: Sequence[str] = ()  # all that hold it
+    chunks: Sequence[Chunk] = ()  # of a list
 
 
 class Parts:
@@ -149,25 +157,26 @@ class Shelf:
 
 def pack(
     value: Any, codec: Codec, parts: Parts, before: Sequence[Chunk] = (), small: int = SMALL
-) -> Reference:
+) -> Kept:
     """Where the value is kept; ``before`` are the chunks of the list that it was, and ``small``
     is how many bytes may stand in the record."""
     if type(value) is _DeltaSnapshot:
-        return ["delta", pack(value.value, codec, parts, before, small)]
+        inner = pack(value.value, codec, parts, before, small)
+        return inner._replace(reference=["delta", inner.reference])
     if type(value) is list:
         return _pack_list(value, codec, parts, before, small)
     kind, data = codec.dump(value)
     if len(data) <= small:
-        return ["value", kind, data]
-    return ["parts", kind, parts.add(data)]
+        return Kept(["value", kind, data])
+    digests = parts.add(data)
+    return Kept(["parts", kind, digests], digests)
 
 
 def _pack_list(
     items: list[Any], codec: Codec, parts: Parts, before: Sequence[Chunk], small: int
-) -> Reference:
+) -> Kept:
     dump = codec.dumper(items)
-    chunks = _cut_again(before, len(items), dump, parts)
-    start = sum(count for count, _, _ in chunks)
+    chunks, start = _cut_again(before, len(items), dump, parts)
     last = dump(start, len(items))
     if len(last) > small:
         end, sizes = start, [len(dump(at, at + 1)) for at in range(start, len(items))]
@@ -184,13 +193,22 @@ def _pack_list(
         for grade in range(_GRADES):
             _merge(chunks, grade, start, dump)
     made: list[Chunk] = [(n, len(data), parts.add(data, same)) for n, data, same in chunks]
-    full = list(takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made))
-    cut = len(full) // _LISTED * _LISTED
-    return ["list", parts.add(frame(full[:cut])) if cut else None, made[cut:], last]
+    names = [name for _, _, digests in made for name in digests]
+    older, cut = None, 0
+    if len(made) >= _LISTED:
+        full = takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made)
+        cut = sum(1 for _ in full) // _LISTED * _LISTED
+    if cut:
+        older = parts.add(frame(made[:cut]))
+        names += older
+    return Kept(["list", older, made[cut:], last], names, made)
 
 
-def _cut_again(before: Sequence[Chunk], length: int, dump: Dump, parts: Parts) -> list[Cut]:
-    """Chunks of the list where it was cut before: what did not change comes to the same bytes."""
+def _cut_again(
+    before: Sequence[Chunk], length: int, dump: Dump, parts: Parts
+) -> tuple[list[Cut], int]:
+    """Chunks of the list where it was cut before, and where they end: what did not change comes
+    to the same bytes."""
     chunks: list[Cut] = []
     start = 0
     seek = True
@@ -211,7 +229,7 @@ def _cut_again(before: Sequence[Chunk], length: int, dump: Dump, parts: Parts) -
         if end > start:
             chunks.append((end - start, data, digests))
         start = end
-    return chunks
+    return chunks, start
 
 
 def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: Parts) -> int | None:
@@ -271,6 +289,11 @@ def parts_of(reference: Reference, fetched: Mapping[str, bytes]) -> Iterator[str
     yield from older_parts(reference)
     for _, _, digests in chunks_of(reference, fetched):
         yield from digests
+
+
+def kept(reference: Reference, fetched: Mapping[str, bytes]) -> Kept:
+    """What was read of a value, as :func:`pack` gave it; ``fetched`` has its older parts."""
+    return Kept(reference, [*parts_of(reference, fetched)], chunks_of(reference, fetched))
 
 
 def unpack(reference: Reference, codec: Codec, fetched: Mapping[str, bytes]) -> Any:

@@ -25,17 +25,17 @@ from lc_memory.errors import Conflict, InvalidQuery
 from lc_memory.langchain.checkpoint_pruning import outdated, unneeded
 from lc_memory.langchain.checkpoint_reading import Reader
 from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
-from lc_memory.langchain.checkpoint_state import Spot, State, Write, put_writes, writes_of
-from lc_memory.langchain.checkpoint_threads import PAGE, Known, Threads, busy, parts_in, places
-from lc_memory.langchain.checkpoint_values import (
-    PIECE,
-    Chunk,
-    Missing,
-    Parts,
-    Reference,
-    chunks_of,
-    pack,
+from lc_memory.langchain.checkpoint_state import (
+    Spot,
+    State,
+    Values,
+    Write,
+    put_state,
+    put_writes,
+    writes_of,
 )
+from lc_memory.langchain.checkpoint_threads import PAGE, Earlier, Known, Threads, busy
+from lc_memory.langchain.checkpoint_values import PIECE, Chunk, Kept, Missing, Parts, pack
 from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
 
@@ -109,10 +109,9 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """
         spot, codec = Spot.of(self._root, config), self._codec
         complete = get_checkpoint_metadata(config, metadata)
-        rest = {name: part for name, part in checkpoint.items() if name != "channel_values"}
-        parent = get_checkpoint_id(config)
-        dumped = codec.dump(rest), codec.dump(complete)
-        run = complete.get("run_id")
+        rest: dict[str, Any] = {**checkpoint}
+        del rest["channel_values"]
+        id, parent, run = checkpoint["id"], get_checkpoint_id(config), complete.get("run_id")
         name = None if run is None else self._run(run, codec)
         known = self._threads.thread(spot)
         alone = False
@@ -126,9 +125,9 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     known.forget()
                     alone = True
                     continue
-                state = State(spot, checkpoint["id"], parent, *dumped, values)
                 held = None if attempt else ABSENT  # it is new, but for odd callers
-                ops: list[Op] = [state.put(codec, name, held), *parts.puts(spot.parts)]
+                put = put_state(spot, id, parent, rest, complete, values, codec, name, held)
+                ops: list[Op] = [put, *parts.puts(spot.parts)]
                 try:
                     if parts.known or parts.added:
                         # A backup may have been restored that knows nothing of them.
@@ -139,15 +138,15 @@ class Checkpointer(BaseCheckpointSaver[int]):
                         self._store.write(ops)
                 except Conflict:
                     continue
-                known.remember(state)
-                known.last = state.place
+                known.last = place = spot.states, id
+                known.remember(Earlier(place, values))
                 self._threads.shelf.keep(parts.added)
                 break
             else:
                 raise busy(spot)
         if self.keep is not None:
             self._retain(spot, self.keep, codec)
-        return spot.config(state.id)
+        return spot.config(id)
 
     def _before(
         self,
@@ -156,39 +155,38 @@ class Checkpointer(BaseCheckpointSaver[int]):
         parent: str | None,
         metadata: CheckpointMetadata,
         codec: Codec,
-    ) -> Sequence[State]:
+    ) -> Sequence[Earlier]:
         """The checkpoint that one continues; for a subgraph's first one, those around it."""
         ids = [(spot, parent)] if parent else []
         if not parent:
             around = metadata.get("parents") or {}
             ids = [(spot._replace(ns=ns), id) for ns, id in around.items() if ns != spot.ns]
-        found = (self._threads.recall(known, place, id, codec) for place, id in ids)
-        return [state for state in found if state is not None]
+        found = [self._threads.recall(known, place, id, codec) for place, id in ids]
+        return [one for one in found if one is not None]
 
     def _pack(
         self,
         spot: Spot,
         checkpoint: Checkpoint,
         new_versions: ChannelVersions,
-        before: Sequence[State],
+        before: Sequence[Earlier],
         codec: Codec,
-    ) -> tuple[Parts, dict[str, tuple[Any, Reference]]]:
-        """The parts to be added, and where the values of the channels are kept."""
-        fetched = self._threads.older(places(before), codec)
-        there = parts_in(before, fetched)
+    ) -> tuple[Parts, Values]:
+        """The parts to be added, and how the values of the channels are kept."""
+        there = {name for one in before for _, kept in one.values.values() for name in kept.parts}
         parts = Parts(codec, self._threads.key(codec), there, self._threads.shelf.at_hand)
-        same = {c: v for state in before if state.spot == spot for c, v in state.values.items()}
-        values: dict[str, tuple[Any, Reference]] = {}
-        given = checkpoint["channel_values"]
-        for channel in {**checkpoint["channel_versions"], **given}:
-            version, held = checkpoint["channel_versions"].get(channel), same.get(channel)
+        same = before[0].values if before and before[0].place[0] == spot.states else {}
+        values: dict[str, tuple[Any, Kept]] = {}
+        given, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
+        for channel in {**versions, **given}:
+            version, held = versions.get(channel), same.get(channel)
             if channel not in new_versions and held is not None and held[0] == version is not None:
                 values[channel] = held
             elif channel in given:
-                chunks: list[Chunk] = []
-                for state in before:
-                    if channel in state.values:
-                        chunks = chunks_of(state.values[channel][1], fetched)
+                chunks: Sequence[Chunk] = ()
+                for one in before:
+                    if channel in one.values:
+                        chunks = one.values[channel][1].chunks
                 values[channel] = version, pack(given[channel], codec, parts, chunks)
         return parts, values
 
@@ -213,7 +211,10 @@ class Checkpointer(BaseCheckpointSaver[int]):
         parts = Parts(codec, self._threads.key(codec))
         small = PIECE // len(writes)
         new = {
-            WRITES_IDX_MAP.get(channel, idx): (channel, pack(value, codec, parts, small=small))
+            WRITES_IDX_MAP.get(channel, idx): (
+                channel,
+                pack(value, codec, parts, small=small).reference,
+            )
             for idx, (channel, value) in enumerate(writes)
         }
         held: Seen = ABSENT

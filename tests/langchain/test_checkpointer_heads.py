@@ -11,10 +11,10 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from lc_memory import Checkpointer, Memory
 from lc_memory.langchain.checkpoint_serde import frame
-from lc_memory.langchain.checkpoint_state import Spot, State
+from lc_memory.langchain.checkpoint_state import Spot, State, place
 from lc_memory.langchain.checkpoint_values import Parts
 from lc_memory.layers.base import Layer
-from lc_memory.records import Id, Page, Query, Record
+from lc_memory.records import Id, Page, Put, Query, Record
 from lc_memory.store import Store
 from tests.checkpoints import Thread, grown, say
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_after_a_restored_backup_is_whole(memory: Memory, tmp_path:
 
 
 @pytest.mark.parametrize("chunked", [1, 2])
-def test_lists_as_they_were_written_before_are_read(memory: Memory, chunked: int) -> None:
+def test_what_was_written_before_is_read(memory: Memory, chunked: int) -> None:
     saver = memory.checkpointer()
     codec = saver._codec
     messages = [HumanMessage("one", id="1"), HumanMessage("two", id="2")]
@@ -171,9 +171,15 @@ def test_lists_as_they_were_written_before_are_read(memory: Memory, chunked: int
     record = memory.backend.get(SPOT.states, id)
     assert record is not None
     state = State.of(record, codec)
-    state = State(SPOT, id, None, state.checkpoint, state.metadata, {"messages": (1, here)})
-    memory.backend.write([state.put(codec, None), *parts.puts(SPOT.parts)])
+    dumps = codec.dump(state.checkpoint), codec.dump(state.metadata)
+    older = frame((*dumps, None, {"messages": (1, here)}))
+    put = Put(*record.id, {"state": codec.seal(older, place(record.id))})
+    memory.backend.write([put, *parts.puts(SPOT.parts)])
     assert latest(memory) == messages
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.metadata == state.metadata
+    assert found.checkpoint["id"] == id
     after = [*messages, *say(1)]
     thread.put(messages=after)
     assert latest(memory) == after
