@@ -19,16 +19,7 @@ from lc_memory.paging import (
     position,
     read_cursor,
 )
-from lc_memory.records import (
-    Id,
-    Namespace,
-    Page,
-    Query,
-    Record,
-    State,
-    check_id,
-    check_namespace,
-)
+from lc_memory.records import Id, Namespace, Page, Query, Record, State, check_id, check_namespace
 from lc_memory.rows import Row
 from lc_memory.store import Clock, Index, Store
 from lc_memory.stores.database import Database, Names
@@ -199,10 +190,8 @@ class SQLReader(Store):
         if near is not None:
             conditions.append(near[0])
             parameters += near[1]
-        order = query.sort
-        columns, ordered = _ordering(
-            order.attribute, order.descending, walk is not None, query.exact
-        )
+        order, walked = query.sort, walk is not None
+        columns, ordered = _ordering(order.attribute, order.descending, walked, query.exact)
         if after is not None:
             first, namespace, key = after
             place = {"first": first, "namespace": write_namespace(namespace), "key": key}
