@@ -45,7 +45,9 @@ _MESSAGES: Final = {
 }
 #: The name of each, and how many fields it has.
 _NAMED: Final[dict[type, tuple[str, int]]] = {
-    kind: (name, len(names)) for name, (kind, names) in _MESSAGES.items()
+    kind: (name, len(names))
+    for name, (kind, names) in _MESSAGES.items()
+    if not kind.__private_attributes__
 }
 #: What the serializer of LangGraph writes. It would also read JSON that names constructors,
 #: which nothing here ever wrote.
@@ -79,14 +81,11 @@ class Codec:
         self.serde = serde
         # Its bytes differ every time: what is new is told by what they are made from.
         self._cipher = serde.cipher if type(serde) is EncryptedSerializer else None
+        #: Whether what is stored, names of parts included, must tell nothing.
+        self.encrypts = self._cipher is not None
         self._inner = serde.serde if type(serde) is EncryptedSerializer else serde
         self._known = type(self._inner) is JsonPlusSerializer
         self._kinds = _KINDS | ({"pickle"} if getattr(self._inner, "pickle_fallback", 0) else set())
-
-    @property
-    def encrypts(self) -> bool:
-        """Whether what is stored, names of parts included, must tell nothing."""
-        return self._cipher is not None
 
     def dump(self, value: Any) -> Dumped:
         """The value as bytes. Raises what the serializer raises for what it cannot write."""
@@ -128,7 +127,6 @@ class Codec:
             (kind[0], fields, item.__pydantic_extra__ or _NO_EXTRA)
             if (kind := named.get(type(item))) is not None
             and len(fields := item.__dict__) == kind[1]
-            and not item.__pydantic_private__
             else item
             if type(item) in plain
             else self.dump(item)
@@ -173,9 +171,8 @@ class Codec:
 
     def open(self, stored: bytes, place: str) -> bytes:
         """The inverse of :meth:`seal`. Raises CorruptStore unless it was stored at that place."""
-        encrypts = self._cipher is not None
-        if (stored[:1] == _SEALED) != encrypts:
-            state = "is not encrypted" if encrypts else "is encrypted, and no key was given"
+        if (stored[:1] == _SEALED) != self.encrypts:
+            state = "is not encrypted" if self.encrypts else "is encrypted, and no key was given"
             raise CorruptStore(f"what is stored at {place!r} {state}")
         if self._cipher is None:
             return _unzip(stored)
@@ -246,7 +243,7 @@ def _fields_of(value: Any) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     if named is None:
         return None
     fields = value.__dict__
-    if len(fields) != named[1] or value.__pydantic_private__:
+    if len(fields) != named[1]:
         return None
     return named[0], fields, value.__pydantic_extra__ or _NO_EXTRA
 

@@ -192,8 +192,12 @@ def _pack_list(
     if len(chunks) >= _FAN:
         for grade in range(_GRADES):
             _merge(chunks, grade, start, dump)
-    made: list[Chunk] = [(n, len(data), parts.add(data, same)) for n, data, same in chunks]
-    names = [name for _, _, digests in made for name in digests]
+    made: list[Chunk] = []
+    names: list[str] = []
+    for count, data, same in chunks:
+        digests = parts.add(data, same)
+        made.append((count, len(data), digests))
+        names += digests
     older, cut = None, 0
     if len(made) >= _LISTED:
         full = takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made)

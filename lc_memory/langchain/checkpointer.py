@@ -127,20 +127,22 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     continue
                 held = None if attempt else ABSENT  # it is new, but for odd callers
                 put = put_state(spot, id, parent, rest, complete, values, codec, name, held)
-                ops: list[Op] = [put, *parts.puts(spot.parts)]
+                # A backup may have been restored that knows nothing of what came before.
+                ops: list[Op] = [put, *(Expect(*one.place) for one in before)]
+                if parts.added:
+                    ops += parts.puts(spot.parts)
                 try:
                     if parts.known or parts.added:
-                        # A backup may have been restored that knows nothing of them.
-                        there = [Expect(*one.place) for one in before]
                         closing = self.keep is not None
-                        self._threads.write(spot, [*there, *ops], known, closing=closing)
+                        self._threads.write(spot, ops, known, closing=closing)
                     else:
-                        self._store.write(ops)
+                        self._store.write([put])
                 except Conflict:
                     continue
                 known.last = place = spot.states, id
                 known.remember(Earlier(place, values))
-                self._threads.shelf.keep(parts.added)
+                if parts.added:
+                    self._threads.shelf.keep(parts.added)
                 break
             else:
                 raise busy(spot)
@@ -157,12 +159,15 @@ class Checkpointer(BaseCheckpointSaver[int]):
         codec: Codec,
     ) -> Sequence[Earlier]:
         """The checkpoint that one continues; for a subgraph's first one, those around it."""
-        ids = [(spot, parent)] if parent else []
-        if not parent:
-            around = metadata.get("parents") or {}
-            ids = [(spot._replace(ns=ns), id) for ns, id in around.items() if ns != spot.ns]
-        found = [self._threads.recall(known, place, id, codec) for place, id in ids]
-        return [one for one in found if one is not None]
+        recall = self._threads.recall
+        if parent:
+            found = recall(known, spot, parent, codec)
+            return [] if found is None else [found]
+        around = (metadata.get("parents") or {}).items()
+        others = [
+            recall(known, spot._replace(ns=ns), i, codec) for ns, i in around if ns != spot.ns
+        ]
+        return [one for one in others if one is not None]
 
     def _pack(
         self,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -151,9 +152,10 @@ class Database(ABC):
     #: What a SELECT adds to wait for who is about to change its rows, and keep others from it.
     sharing = ""
 
-    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run one statement that commits by itself. Gives the row that it returns, or an empty
-        one, if it changed a row; else nothing. Nothing, too, if another writer was in the way."""
+    def run_alone(self, sql: str, parameters: Sequence[Any], count: int = 1) -> list[Any]:
+        """Run one statement that commits by itself. Gives the rows that it returns, or an empty
+        one, if it changed so many rows; else nothing, having changed none. Nothing, too, if another
+        writer was in the way."""
         raise NotImplementedError
 
     def guarded(self, clock: Clock) -> Guarded | None:
@@ -163,13 +165,9 @@ class Database(ABC):
     #: What a SELECT in a condition adds so that its rows stay as they are until the commit.
     holding = ""
 
-    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
-        """Run one INSERT that commits by itself; whether it made so many rows, and not none."""
-        raise NotImplementedError
-
     def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         """Rows of the columns of a record as a table in a statement, and its parameters."""
-        return _table(len(rows), len(rows[0])), [value for row in rows for value in row]
+        return _table(len(rows), len(rows[0])), [*chain.from_iterable(rows)]
 
     def names(self, select: Select, wanted: Names, limit: int) -> list[str]:
         """The first namespaces that hold such records, in order."""

@@ -145,14 +145,9 @@ class ServerDatabase(Database):
         )
         return schema.version_in(select, self.place) if there else 0
 
-    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    def run_alone(self, sql: str, parameters: Sequence[Any], count: int = 1) -> list[Any]:
         """See :meth:`Database.run_alone`. Nothing, too, if the connection does not look alive."""
-        return self._alone(sql, parameters, 1)
 
-    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
-        return bool(self._alone(sql, parameters, count))
-
-    def _alone(self, sql: str, parameters: Sequence[Any], count: int) -> list[Any]:
         def run(connection: Any) -> list[Any]:
             if _has_news(self.socket_of(connection)):
                 return []  # an idle connection is told of its end, and of nothing else

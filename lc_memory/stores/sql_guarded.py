@@ -70,7 +70,7 @@ class Guarded:
         if rows:
             source, new = self._database.table_of(rows)
             sql = _statement(source, tuple(conditions), self._database.holding)
-            if self._database.insert(sql, [*new, *bounds], len(rows)):
+            if self._database.run_alone(sql, [*new, *bounds], len(rows)):
                 if len(batches) == 1:
                     return [results]
                 each = iter(results)

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lc_memory.store import Clock
     from lc_memory.stores.sql_guarded import Guarded
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
@@ -198,7 +197,7 @@ class SQLite(Database, Holder):
             try:
                 connection = self._writing_connection()
                 try:
-                    self._patiently(connection.execute, "BEGIN IMMEDIATE")
+                    self._patiently(connection, "BEGIN IMMEDIATE")
                     result = work(_Session(connection))
                     connection.execute("COMMIT")
                 except BaseException:
@@ -215,25 +214,17 @@ class SQLite(Database, Holder):
 
         return Guarded(self, clock)
 
-    def run_alone(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        changed, rows = self._run_alone(sql, parameters)
-        return rows or [()] * (changed == 1)
-
-    def insert(self, sql: str, parameters: Sequence[Any], count: int) -> bool:
-        return self._run_alone(sql, parameters)[0] == count
-
-    def _run_alone(self, sql: str, parameters: Sequence[Any]) -> tuple[int, list[Any]]:
-        """How many rows a statement that commits by itself has changed, and those it gives."""
+    def run_alone(self, sql: str, parameters: Sequence[Any], count: int = 1) -> list[Any]:
         with self._writing, self._alone:
             if not self._open:
                 raise closed("store")
             try:
                 connection = self._writing_connection()
-                found = self._patiently(_run, connection, sql, parameters)
+                changed, rows = self._patiently(connection, sql, parameters)
                 self._room.look(connection)
-                return found
+                return (rows or [()]) if changed == count else []
             except sqlite3.IntegrityError:
-                return 0, []
+                return []
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
@@ -370,13 +361,21 @@ class SQLite(Database, Holder):
                 self._idle.remove(taken)
                 taken[0].close()
 
-    def _patiently(self, lock: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """Do what takes the write lock first. SQLite's own waiting backs off up to 100 ms at a
-        time, which starves a writer among busy processes; short random naps are fair."""
+    def _patiently(
+        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()
+    ) -> tuple[int, list[Any]]:
+        """Run a statement that takes the write lock first; how many rows it has changed, and those
+        it gives. SQLite's own waiting backs off up to 100 ms at a time, which starves a writer
+        among busy processes; short random naps are fair."""
         deadline = None
         while True:
             try:
-                return lock(*given, **named)
+                cursor = connection.execute(sql, parameters)
+                try:
+                    rows = cursor.fetchall()  # at whose end it commits, if it does so by itself
+                    return cursor.rowcount, rows
+                finally:
+                    cursor.close()  # or who is interrupted keeps the lock
             except sqlite3.OperationalError as error:
                 deadline = deadline or time.monotonic() + self._timeout
                 if not is_busy(error) or time.monotonic() > deadline:
@@ -385,18 +384,6 @@ class SQLite(Database, Holder):
 
     def _translated(self, error: Exception) -> LCMemoryError:
         return in_our_words(error, self.place, self._timeout)
-
-
-def _run(
-    connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
-) -> tuple[int, list[Any]]:
-    """How many rows a statement has changed, and those it gives."""
-    cursor = connection.execute(sql, parameters)
-    try:
-        rows = cursor.fetchall()  # at whose end it commits
-        return cursor.rowcount, rows
-    finally:
-        cursor.close()  # or who is interrupted keeps the lock
 
 
 def _undo(connection: sqlite3.Connection) -> None:
