@@ -2,7 +2,8 @@
 
     python benchmarks/checkpoints.py --backend postgresql
 
-Times are medians of runs in turns, of the savers alone: making the messages is not counted, nor
+Times are medians of runs in turns (of the first puts the mean, so that it counts what SQLite does
+now and then), of the savers alone: making the messages is not counted, nor
 what a turn takes with a saver that stores nothing. On SQLite ``synchronous=FULL`` syncs each commit
 to the disk, and takes what the disk takes; ``normal`` shows what is left. Bytes are those of the
 closed database file; of PostgreSQL's tables with their indexes; of MongoDB's documents.
@@ -21,7 +22,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from langchain.agents import create_agent
@@ -212,9 +213,12 @@ class Thread:
 
 
 def timed(
-    works: dict[str, Callable[[], object]], times: int, before: dict[str, Thread] | None = None
+    works: dict[str, Callable[[], object]],
+    times: int,
+    before: dict[str, Thread] | None = None,
+    average: Callable[[list[float]], float] = median,
 ) -> dict[str, float]:
-    """Milliseconds, the median of so many runs, in turns."""
+    """Milliseconds, the median of so many runs (or another average), in turns."""
     spent: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(times):
         for name, work in works.items():
@@ -223,7 +227,7 @@ def timed(
             start = time.perf_counter()
             work()
             spent[name].append((time.perf_counter() - start) * 1000)
-    return {name: median(some) for name, some in spent.items()}
+    return {name: average(some) for name, some in spent.items()}
 
 
 def put_and_get(backend: Backend, folder: Path) -> Iterator[Row]:
@@ -238,14 +242,14 @@ def put_and_get(backend: Backend, folder: Path) -> Iterator[Row]:
                     for name, opened in savers_of.items()
                 }
                 threads = {name: Thread(saver) for name, saver in savers.items()}
-                for _ in range(held - 1):
-                    for thread in threads.values():
-                        thread.prepare()
-                        thread.put()
+                works = {name: thread.put for name, thread in threads.items()}
+                first_puts = timed(works, held, threads, mean)
+                if held >= 1000:
+                    yield f"put of the first {held:,}, synchronous={durability}", first_puts, "ms"
                 gets = {n: partial(saver.get_tuple, latest) for n, saver in savers.items()}
                 if durability == "full":
                     yield f"latest of {held:,}", timed(gets, 301), "ms"
-                puts = timed({name: thread.put for name, thread in threads.items()}, 101, threads)
+                puts = timed(works, 101, threads)
                 yield f"put after {held:,}, synchronous={durability}", puts, "ms"
             if durability == "full":
                 yield f"latest of {held:,}, first of a process", first(backend, paths, latest), "ms"
@@ -266,7 +270,7 @@ def conversations(backend: Backend, folder: Path) -> Iterator[Row]:
     for turns in (50, 200):
         sizes: dict[str, float] = {}
         spent: dict[str, list[float]] = {"nothing": [], **{name: [] for name in backend.savers}}
-        for run in range(3):
+        for run in range(5 if turns == 50 else 3):
             spent["nothing"].append(converse(Nothing(), turns))
             for name, opened in backend.savers.items():
                 path = folder / f"{name}-{turns}-turns-{run}.db"

@@ -112,6 +112,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
         rest: dict[str, Any] = {**checkpoint}
         del rest["channel_values"]
         id, parent, run = checkpoint["id"], get_checkpoint_id(config), complete.get("run_id")
+        named = spot.config(id)
         name = None if run is None else self._run(run, codec)
         known = self._threads.thread(spot)
         alone = False
@@ -148,7 +149,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                 raise busy(spot)
         if self.keep is not None:
             self._retain(spot, self.keep, codec)
-        return spot.config(id)
+        return named
 
     def _before(
         self,
