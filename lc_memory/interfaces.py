@@ -73,8 +73,7 @@ class Interfaces:
         """
         from lc_memory.langchain.checkpointer import Checkpointer
 
-        # It writes nothing but its own records: what keeps users from the library's is not needed.
-        return Checkpointer(self.backend.inner, self.bridge, self.scope, serde=serde, keep=keep)
+        return Checkpointer(self.backend, self.bridge, self.scope, serde=serde, keep=keep)
 
     def key_value(self, namespace: Namespace | None = None) -> KeyValueStore:
         """LangChain's ``BaseStore[str, bytes]``; stores of different namespaces share no key."""

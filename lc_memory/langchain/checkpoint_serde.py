@@ -196,7 +196,7 @@ def frame(value: Any) -> bytes:
 def unframe(data: bytes) -> Any:
     """The inverse of :func:`frame`; makes nothing but plain data. Raises CorruptStore."""
     try:
-        return ormsgpack.unpackb(data, option=_KEYS)
+        return ormsgpack.unpackb(data, ext_hook=ormsgpack.Ext, option=_KEYS)
     except ValueError as error:
         raise CorruptStore(f"a checkpoint's bytes are not what was written: {error}") from error
 

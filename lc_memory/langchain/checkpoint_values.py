@@ -34,7 +34,7 @@ from lc_memory.store import Store
 Reference: TypeAlias = list[Any]
 
 #: How many items, how many bytes, and the digests of the parts (several for a very large one).
-Chunk: TypeAlias = tuple[int, int, list[str]]
+Chunk: TypeAlias = tuple[int, int, Sequence[str]]
 
 #: What dumps the items of a list from one place to another.
 Dump: TypeAlias = Callable[[int, int], bytes]
@@ -85,11 +85,11 @@ class Parts:
         held = len(digests) == 1 and digests[0] in self.known
         return self._at_hand(digests[0]) if held else None
 
-    def add(self, data: bytes, before: Sequence[str] = ()) -> list[str]:
+    def add(self, data: bytes, before: Sequence[str] = ()) -> Sequence[str]:
         """Have the bytes kept; returns the digests of the parts that hold them, which may be the
         same as ``before``."""
         if self.at_hand(before) == data:
-            return [*before]  # it is quicker to compare than to make a digest
+            return before  # it is quicker to compare than to make a digest
         digests = []
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
@@ -288,6 +288,9 @@ def older_parts(reference: Reference) -> list[str]:
 
 def parts_of(reference: Reference, fetched: Mapping[str, bytes]) -> Iterator[str]:
     """All parts that hold a value; ``fetched`` has its :func:`older_parts`."""
+    if reference[0] == "delta":
+        yield from parts_of(reference[1], fetched)
+        return
     if reference[0] == "parts":
         yield from reference[2]
     yield from older_parts(reference)

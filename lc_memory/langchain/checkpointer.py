@@ -129,7 +129,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                 held = None if attempt else ABSENT  # it is new, but for odd callers
                 put = put_state(spot, id, parent, rest, complete, values, codec, name, held)
                 # A backup may have been restored that knows nothing of what came before.
-                ops: list[Op] = [put, *(Expect(*one.place) for one in before)]
+                ops: list[Op] = [*(Expect(*one.place) for one in before), put]
                 if parts.added:
                     ops += parts.puts(spot.parts)
                 try:

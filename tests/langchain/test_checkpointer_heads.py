@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
+from langgraph.checkpoint.base import empty_checkpoint
 
 from lc_memory import Checkpointer, Memory
 from lc_memory.langchain.checkpoint_serde import frame
@@ -154,6 +155,25 @@ def test_a_checkpoint_after_a_restored_backup_is_whole(memory: Memory, tmp_path:
     after = [*messages, *say(60)]
     thread.put(messages=after)
     assert latest(memory) == after
+
+
+def test_who_continues_itself_after_a_restored_backup_is_whole(
+    memory: Memory, tmp_path: Path
+) -> None:
+    thread = Thread(memory.checkpointer())
+    thread.put(text="x" * 3000)
+    memory.backup_data(tmp_path / "backup.json")
+    before = thread.here
+    checkpoint = {**empty_checkpoint(), "channel_values": {"text": "y" * 3000}}
+    checkpoint["channel_versions"] = new = {"text": 2}
+    for _ in range(2):
+        config = thread.saver.put(before, checkpoint, {}, new)  # type: ignore[arg-type]
+        before = config
+        memory.restore_data(tmp_path / "backup.json")
+    thread.saver.put(before, checkpoint, {}, new)  # type: ignore[arg-type]
+    found = memory.checkpointer().get_tuple(before)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"text": "y" * 3000}
 
 
 @pytest.mark.parametrize("chunked", [1, 2])

@@ -150,6 +150,15 @@ def test_damage_to_a_snapshot_is_told(quick: Memory) -> None:
         quick.checkpointer().get_delta_channel_history(config=thread.here, channels=["log"])
 
 
+def test_bytes_for_an_extension_of_msgpack_come_back_as_such(quick: Memory) -> None:
+    """They are not revived: whoever stores them may not be who wrote them."""
+    thread = Thread(quick.checkpointer())
+    ext = ormsgpack.Ext(0, ormsgpack.packb(["uuid", "UUID", "0" * 32]))
+    thread.put({"ext": ext})
+    found = thread.latest().metadata["ext"]  # type: ignore[typeddict-item]
+    assert ormsgpack.packb(found) == ormsgpack.packb(ext)
+
+
 def test_a_value_that_cannot_be_written_changes_nothing(quick: Memory) -> None:
     saver = quick.checkpointer()
     thread, _ = grown(saver, turns=3)

@@ -345,6 +345,22 @@ def test_a_snapshot_tells_of_a_delta_channel_that_nothing_counts(saver: Checkpoi
     assert len(thread.ids()) == 4
 
 
+@pytest.mark.parametrize("value", [{"k": "x" * 5000}, ["x" * 5000], "x" * 5000])
+def test_the_parts_of_a_snapshot_stay_as_long_as_it_does(quick: Memory, value: Any) -> None:
+    thread = Thread(quick.checkpointer())
+    for _ in range(3):
+        thread.put(log=_DeltaSnapshot(value))
+    quick.checkpointer().put_writes(thread.here, [("log", _DeltaSnapshot(value))], "task")
+    quick.checkpointer().prune(["t"])
+    found = Thread(quick.checkpointer()).latest()  # by a saver that remembers nothing
+    assert found.checkpoint["channel_values"]["log"] == _DeltaSnapshot(value)
+    assert found.pending_writes == [("task", "log", _DeltaSnapshot(value))]
+    thread.put(n=1)
+    quick.checkpointer().prune(["t"])
+    thread.saver = quick.checkpointer()
+    assert thread.latest().checkpoint["channel_values"]["log"] == _DeltaSnapshot(value)
+
+
 def test_a_snapshot_of_another_branch_keeps_nothing(quick: Memory) -> None:
     saver = quick.checkpointer()
     thread = Thread(saver)
