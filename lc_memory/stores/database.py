@@ -146,6 +146,10 @@ class Database(ABC):
     #: it then made of the row.
     upserting: Upserting | None = None
 
+    #: What an INSERT of one new row goes on with: its columns but for the last, the version, and
+    #: a condition besides the generation, under which alone it changes anything.
+    new_row = "SELECT {}, 1 FROM lc_memory_schema WHERE generation = ?{}"
+
     #: A parameter that is a whole number, where nothing else tells.
     number = "?"
 
@@ -166,7 +170,7 @@ class Database(ABC):
     holding = ""
 
     def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-        """Rows of the columns of a record as a table in a statement, and its parameters."""
+        """What is bound of new records as a table in a statement, and its parameters."""
         return _table(len(rows), len(rows[0])), [*chain.from_iterable(rows)]
 
     def names(self, select: Select, wanted: Names, limit: int) -> list[str]:

@@ -44,7 +44,7 @@ _COLLISIONS: Final = ("23505", "40001", "40P01")
 
 
 #: The types of a record's columns.
-_KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "bigint", "text")
+_KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "text")
 
 #: Where a statement takes the name of a table whose rows it is to be run for.
 _FOR_EACH: Final = {"INSERT": ", {}", "UPDATE": " FROM {}", "DELETE": " USING {}"}

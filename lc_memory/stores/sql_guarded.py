@@ -18,11 +18,11 @@ from lc_memory.rows import Step, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.sql_batch import WORDS
+from lc_memory.stores.sql_single import NEW, inserting, told
 
 if TYPE_CHECKING:
     from lc_memory.stores.database import Database
 
-_FIELDS: Final = 'namespace, "key", value, version, created_at, updated_at, expires_at, owner'
 _MOST: Final = 8  # records, and conditions: each number of them is a statement of its own
 _THERE: Final = (
     'SELECT 1 FROM lc_memory_records AS r WHERE r.namespace = ? AND r."key" = ? '
@@ -51,7 +51,7 @@ class Guarded:
         ):
             return None
         tick, now = self._clock.ticks(count), self._clock.now()
-        rows: list[tuple[Any, ...]] = []
+        rows: list[list[Any]] = []
         conditions: list[bool] = []  # whether it says of which version a record must be
         bounds: list[Any] = [generation]
         results: list[Record | None] = []
@@ -65,11 +65,10 @@ class Guarded:
             else:
                 row, record = settle(step, None, tick + at, now)
                 assert row is not None
-                rows.append((name, *row[1:]))
+                rows.append(told(row))
             results.append(record)
         if rows:
-            source, new = self._database.table_of(rows)
-            sql = _statement(source, tuple(conditions), self._database.holding)
+            sql, new = self._statement(rows, tuple(conditions))
             if self._database.run_alone(sql, [*new, *bounds], len(rows)):
                 if len(batches) == 1:
                     return [results]
@@ -78,6 +77,16 @@ class Guarded:
         self._clock.release(tick, count)
         self._known = None
         return None
+
+    def _statement(
+        self, rows: Sequence[Sequence[Any]], conditions: tuple[bool, ...]
+    ) -> tuple[str, Sequence[Any]]:
+        """What inserts the rows if the conditions hold, and what is bound of the rows."""
+        guards = _guards(conditions, self._database.holding)
+        if len(rows) == 1:
+            return inserting(self._database, guards), rows[0]
+        source, new = self._database.table_of(rows)
+        return _inserting_all(source, guards), new
 
     def _read_indexes(self) -> tuple[int, dict[Index, int]]:
         found = self._database.select(
@@ -111,10 +120,13 @@ def _conditional(steps: Sequence[Step]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _statement(source: str, conditions: tuple[bool, ...], holding: str) -> str:
-    """What inserts the rows of a source, if the conditions hold."""
-    guards = "".join(f" AND EXISTS ({_SEEN if seen else _THERE}{holding})" for seen in conditions)
+def _inserting_all(source: str, guards: str) -> str:
     return (
-        f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT w.* FROM {source} AS w "
+        f"{NEW} SELECT w.*, 1 FROM {source} AS w "
         f"CROSS JOIN lc_memory_schema AS s WHERE s.generation = ?{guards}"
     )
+
+
+@lru_cache(maxsize=256)
+def _guards(conditions: tuple[bool, ...], holding: str) -> str:
+    return "".join(f" AND EXISTS ({_SEEN if seen else _THERE}{holding})" for seen in conditions)

@@ -11,7 +11,7 @@ first. This is the one place beside :mod:`lc_memory.rows` that says what a Put d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory.records import ABSENT, Append, Namespace, Put, Record
@@ -23,10 +23,10 @@ from lc_memory.stores.sql_batch import WORDS, load, name_of
 if TYPE_CHECKING:
     from lc_memory.stores.database import Database
 
-_FIELDS: Final = 'namespace, "key", value, version, created_at, updated_at, expires_at, owner'
-_INSERT: Final = (
-    f"INSERT INTO lc_memory_records ({_FIELDS}) SELECT ?, ?, ?, 1, {{number}}, {{number}}, "
-    "{number}, ? FROM lc_memory_schema WHERE generation = ?"
+#: A new record is of version 1.
+NEW: Final = (
+    'INSERT INTO lc_memory_records (namespace, "key", value, created_at, updated_at, expires_at, '
+    "owner, version)"
 )
 _LAST: Final = (
     " AND coalesce((SELECT max(\"key\") FROM lc_memory_records WHERE namespace = ?), '') = ?"
@@ -82,7 +82,7 @@ class Singles:
         key = next_key(last)
         step = Step(step.op, step.namespace, key, step.text, step.expires)
         done = self._written(
-            step, None, self._appending, lambda row: [*_new(row), generation, name, last or ""]
+            step, None, self._appending, lambda row: [*told(row), generation, name, last or ""]
         )
         if done:
             if len(self._ends) >= _LOGS:
@@ -107,7 +107,7 @@ class Singles:
         return self._update(step, held, generation)
 
     def _insert(self, step: Step, generation: int) -> list[Record | None] | None:
-        return self._written(step, None, self._inserting, lambda row: [*_new(row), generation])
+        return self._written(step, None, self._inserting, lambda row: [*told(row), generation])
 
     def _update(
         self,
@@ -123,13 +123,13 @@ class Singles:
         return self._written(step, held, sql, lambda row: [*row[2:], *known])
 
     def _written(
-        self, step: Step, held: Row | None, sql: str, told: Callable[[Row], Sequence[Any]]
+        self, step: Step, held: Row | None, sql: str, bound: Callable[[Row], Sequence[Any]]
     ) -> list[Record | None] | None:
         """Write what becomes of the row; None if the statement found it otherwise."""
         tick = self._clock.ticks(1)
         row, record = settle(step, held, tick, self._clock.now())
         assert row is not None
-        if self._database.run_alone(sql, told(row)):
+        if self._database.run_alone(sql, bound(row)):
             return [record]
         self._clock.release(tick, 1)
         return None
@@ -138,7 +138,7 @@ class Singles:
         tick = self._clock.ticks(1)
         row, _ = settle(step, None, tick, self._clock.now())
         assert row is not None
-        written = self._database.run_alone(self._upserting, [*_new(row), generation])
+        written = self._database.run_alone(self._upserting, [*told(row), generation])
         if not written:
             self._clock.release(tick, 1)
             return None
@@ -153,11 +153,11 @@ class Singles:
 
     @cached_property
     def _inserting(self) -> str:
-        return _INSERT.format(number=self._database.number) + self._database.sharing
+        return inserting(self._database) + self._database.sharing
 
     @cached_property
     def _appending(self) -> str:
-        return _INSERT.format(number=self._database.number) + _LAST + self._database.sharing
+        return inserting(self._database, _LAST) + self._database.sharing
 
     @cached_property
     def _upserting(self) -> str:
@@ -170,6 +170,17 @@ class Singles:
         return self._inserting + _SUCCEEDING.format(**how._asdict() | new, old=old, dead=dead)
 
 
-def _new(row: Row) -> list[Any]:
-    """What is bound of a row that was not there: it is of version 1."""
+def inserting(database: Database, further: str = "") -> str:
+    """What inserts a new record, if the declared indexes are those we know and what is ``further``
+    asked for holds. What is :func:`told` of it is bound, the generation, and what is asked for."""
+    return _inserting(database.new_row, database.number, further)
+
+
+@lru_cache(maxsize=256)
+def _inserting(new_row: str, number: str, further: str) -> str:
+    return f"{NEW} {new_row.format(f'?, ?, ?, {number}, {number}, {number}, ?', further)}"
+
+
+def told(row: Row) -> list[Any]:
+    """What is bound of a new record."""
     return [write_namespace(row.namespace), row.key, row.text, *row[4:]]

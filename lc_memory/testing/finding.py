@@ -13,9 +13,12 @@ from lc_memory.errors import (
 )
 from lc_memory.paging import page_of, write_cursor
 from lc_memory.records import (
+    ABSENT,
+    Append,
     Clear,
     Delete,
     Expect,
+    Op,
     Order,
     Put,
     Query,
@@ -138,6 +141,30 @@ class FindingContract:
             plain = [r.id for r in store.records() if Query(filter=filter).node.matches(r.value)]  # type: ignore[union-attr]
             query = Query(("n",), filter, exact=True)
             assert [r.id for r in indexed.find(query).records] == plain, filter
+
+    def test_who_came_before_an_index_was_declared_keeps_it_in_step(
+        self, store: Store, reopen: Callable[..., Store]
+    ) -> None:
+        if not store.capabilities.indexes:
+            pytest.skip("declares no indexes")
+        store.write([Put(("n",), "old", {"f": 1})])
+        batches: list[list[Op]] = [
+            [Put(("n",), "new", {"f": 2})],
+            [Put(("n",), "old", {"f": 2})],
+            [Put(("n",), "absent", {"f": 2}, replacing=ABSENT)],
+            [Expect(("n",), "old"), Put(("n",), "guarded", {"f": 2}, replacing=ABSENT)],
+            [Append(("log",), {"f": 2})],
+        ]
+        openers = [reopen() for _ in batches]
+        for number, opener in enumerate(openers):  # each learns that there is no index
+            opener.write([Put(("m",), str(number), {})])
+            opener.write([Append(("log",), {"f": 1})])
+        indexed = reopen(indexes=[Index.of(("n",), "f"), Index.of(("log",), "f")])
+        for opener, batch in zip(openers, batches, strict=True):
+            opener.write(batch)
+        for namespace, keys in ((("n",), "absent guarded new old"), (("log",), f"{5:016}")):
+            found = indexed.find(Query(namespace, {"f": 2}, exact=True)).records
+            assert [record.key for record in found] == keys.split()
 
     def test_a_wide_range_of_an_index_pages_like_any(self, reopen: Callable[..., Store]) -> None:
         store = reopen()
