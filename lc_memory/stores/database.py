@@ -146,8 +146,8 @@ class Database(ABC):
     #: it then made of the row.
     upserting: Upserting | None = None
 
-    #: What an INSERT of one new row goes on with: its columns but for the last, the version, and
-    #: a condition besides the generation, under which alone it changes anything.
+    #: How an INSERT of one new row goes on: with its columns but for the version, the last one, if
+    #: the generation is what is bound, and a further condition holds.
     new_row = "SELECT {}, 1 FROM lc_memory_schema WHERE generation = ?{}"
 
     #: A parameter that is a whole number, where nothing else tells.

@@ -43,7 +43,7 @@ _MOST_PREPARED: Final = 100
 _COLLISIONS: Final = ("23505", "40001", "40P01")
 
 
-#: The types of a record's columns.
+#: The types of what is bound of a new record.
 _KINDS: Final = ("text", "text", "text", "bigint", "bigint", "bigint", "text")
 
 #: Where a statement takes the name of a table whose rows it is to be run for.

@@ -56,9 +56,9 @@ class Guarded:
         bounds: list[Any] = [generation]
         results: list[Record | None] = []
         for at, step in enumerate(steps):
-            op, name, record = step.op, write_namespace(step.namespace), None
+            op, record = step.op, None
             if type(op) is Expect:
-                bounds += name, step.key, now
+                bounds += write_namespace(step.namespace), step.key, now
                 if isinstance(op.seen, Record):
                     bounds += op.seen.version, values.micros(op.seen.created_at)
                 conditions.append(isinstance(op.seen, Record))

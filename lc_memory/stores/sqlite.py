@@ -108,7 +108,8 @@ class SQLite(Database, Holder):
     )
     tells_duplicates = True
     duplicate = sqlite3.IntegrityError
-    # Without a version it is refused. SQLite copies what it SELECTs for a table that it reads.
+    # Without a version it is refused. (What is SELECTed for a table that conditions read, SQLite
+    # copies first.)
     new_row = "VALUES ({}, CASE WHEN (SELECT generation FROM lc_memory_schema) = ?{} THEN 1 END)"
 
     def __init__(self, url: sa.URL, *, durability: str = "full", timeout: float = 60.0) -> None:
