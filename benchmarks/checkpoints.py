@@ -270,7 +270,7 @@ def conversations(backend: Backend, folder: Path) -> Iterator[Row]:
     for turns in (50, 200):
         sizes: dict[str, float] = {}
         spent: dict[str, list[float]] = {"nothing": [], **{name: [] for name in backend.savers}}
-        for run in range(5 if turns == 50 else 3):
+        for run in range(5 if turns == 50 else 3):  # short ones differ more
             spent["nothing"].append(converse(Nothing(), turns))
             for name, opened in backend.savers.items():
                 path = folder / f"{name}-{turns}-turns-{run}.db"

@@ -128,7 +128,8 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     continue
                 held = None if attempt else ABSENT  # it is new, but for odd callers
                 put = put_state(spot, id, parent, rest, complete, values, codec, name, held)
-                # A backup may have been restored that knows nothing of what came before.
+                # A backup may have been restored that knows nothing of what came before. That is
+                # asked first: the put may be of the same id.
                 ops: list[Op] = [*(Expect(*one.place) for one in before), put]
                 if parts.added:
                     ops += parts.puts(spot.parts)

@@ -324,10 +324,8 @@ class SQLite(Database, Holder):
         if self._writer is None:
             self._writer = self._take()
             self._writer[1].execute("PRAGMA busy_timeout = 0")  # see _patiently
-        connection = self._writer[1]
-        if connection.in_transaction:  # an interrupt kept whoever had it from leaving it
-            _undo(connection)
-        return connection
+        _undo(self._writer[1])  # if an interrupt kept whoever had it from doing so
+        return self._writer[1]
 
     def _take(self) -> _Connection:
         """An idle connection, or a new one."""
