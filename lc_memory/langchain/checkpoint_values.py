@@ -33,14 +33,12 @@ from lc_memory.store import Store
 #: ``["delta", reference]``: a snapshot of a DeltaChannel.
 Reference: TypeAlias = list[Any]
 
-#: How many items, how many bytes, and the digests of the parts (several for a very large one).
+#: How many items, how many bytes, and the digests of the parts: several for a very large one, none
+#: for one that is still to be written.
 Chunk: TypeAlias = tuple[int, int, Sequence[str]]
 
 #: What dumps the items of a list from one place to another.
 Dump: TypeAlias = Callable[[int, int], bytes]
-
-#: A chunk to be kept: its items' number and bytes, and the digests of the one that was there.
-Cut: TypeAlias = tuple[int, bytes, Sequence[str]]
 
 SMALL: Final = 1024  # bytes that stand in the checkpoint's record
 _FAN: Final = 6  # so many chunks of a size become one of the next
@@ -64,8 +62,13 @@ class Kept(NamedTuple):
     chunks: Sequence[Chunk] = ()  # of a list
 
 
+#: Before the first one.
+NOTHING: Final = Kept([])
+
+
 class Parts:
-    """The parts of one thread: those that are there, and those that a write adds."""
+    """The parts of one thread: those that are there, and those that a write adds. ``at_hand``
+    gives the bytes of those that need not be read."""
 
     def __init__(
         self,
@@ -78,26 +81,27 @@ class Parts:
         self.key = key
         self.known = known
         self.added: dict[str, bytes] = {}
-        self._at_hand = at_hand
+        self.at_hand = at_hand
 
-    def at_hand(self, digests: Sequence[str]) -> bytes | None:
-        """The bytes of a value in one part that is there, if they need not be read."""
-        held = len(digests) == 1 and digests[0] in self.known
-        return self._at_hand(digests[0]) if held else None
+    def hold(self, data: bytes, digests: Sequence[str]) -> bool:
+        """Whether the bytes are those of these parts, which are there."""
+        if len(digests) == 1 and (held := self.at_hand(digests[0])) is not None:
+            return held == data  # it is quicker to compare than to make a digest
+        return [name for name, _ in self._named(data)] == [*digests]
 
-    def add(self, data: bytes, before: Sequence[str] = ()) -> Sequence[str]:
-        """Have the bytes kept; returns the digests of the parts that hold them, which may be the
-        same as ``before``."""
-        if self.at_hand(before) == data:
-            return before  # it is quicker to compare than to make a digest
+    def add(self, data: bytes) -> Sequence[str]:
+        """Have the bytes kept; returns the digests of the parts that hold them."""
         digests = []
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
-            name = digest(piece, self.key)
+        for name, piece in self._named(data):
             if name not in self.known:
                 self.added[name] = piece
             digests.append(name)
         return digests
+
+    def _named(self, data: bytes) -> Iterator[tuple[str, bytes]]:
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            yield digest(piece, self.key), piece
 
     def puts(self, namespace: Namespace) -> list[Put]:
         """What writes the added ones."""
@@ -113,6 +117,7 @@ class Shelf:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self.at_hand: Final = self._kept.get  # the bytes of a part, if they need not be read
         self._size = 0
         self._lock = threading.Lock()
 
@@ -137,10 +142,6 @@ class Shelf:
             self.keep({name: found[name] for name in absent})
         return found
 
-    def at_hand(self, name: str) -> bytes | None:
-        """The bytes of a part, if they need not be read."""
-        return self._kept.get(name)
-
     def keep(self, parts: Mapping[str, bytes]) -> None:
         """Have these at hand; the least recently used make room."""
         with self._lock:
@@ -156,11 +157,13 @@ class Shelf:
 
 
 def pack(
-    value: Any, codec: Codec, parts: Parts, before: Sequence[Chunk] = (), small: int = SMALL
+    value: Any, codec: Codec, parts: Parts, before: Kept = NOTHING, small: int = SMALL
 ) -> Kept:
-    """Where the value is kept; ``before`` are the chunks of the list that it was, and ``small``
-    is how many bytes may stand in the record."""
+    """Where the value is kept; ``before`` is what it was, whose parts are there, and ``small`` is
+    how many bytes may stand in the record."""
     if type(value) is _DeltaSnapshot:
+        if before.reference[:1] == ["delta"]:
+            before = before._replace(reference=before.reference[1])
         inner = pack(value.value, codec, parts, before, small)
         return inner._replace(reference=["delta", inner.reference])
     if type(value) is list:
@@ -172,32 +175,42 @@ def pack(
     return Kept(["parts", kind, digests], digests)
 
 
-def _pack_list(
-    items: list[Any], codec: Codec, parts: Parts, before: Sequence[Chunk], small: int
-) -> Kept:
-    dump = codec.dumper(items)
-    chunks, start = _cut_again(before, len(items), dump, parts)
-    last = dump(start, len(items))
+def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small: int) -> Kept:
+    dump, length = codec.dumper(items), len(items)
+    whole = dump(0, length)
+    if len(whole) <= small:
+        return Kept(["list", None, [], whole])
+    chunks, start = _as_before(before.chunks, whole, length, parts)
+    same = len(chunks) == len(before.chunks) > 0
+    if not same:
+        changed, start = _cut_again(before.chunks[len(chunks) :], start, length, dump, parts)
+        chunks += changed
+    last = dump(start, length)
+    if same and len(last) <= small and before.reference[0] == "list":
+        return Kept([*before.reference[:3], last], before.parts, before.chunks)
     if len(last) > small:
-        end, sizes = start, [len(dump(at, at + 1)) for at in range(start, len(items))]
+        end, sizes = start, [len(dump(at, at + 1)) for at in range(start, length)]
         size = sum(sizes)
         while size > small:  # the last items, which may yet change, stay in the record
             held = 0
             while size > small // 2 and held < max(_FULL, small):
-                added = sizes[end - len(items)]
+                added = sizes[end - length]
                 held, size, end = held + added, size - added, end + 1
-            chunks.append((end - start, dump(start, end), ()))
+            chunks.append((end - start, held, ()))
             start = end
-        last = dump(start, len(items))
-    if len(chunks) >= _FAN:
+        last = dump(start, length)
         for grade in range(_GRADES):
-            _merge(chunks, grade, start, dump)
+            _merge(chunks, grade)
     made: list[Chunk] = []
     names: list[str] = []
-    for count, data, same in chunks:
-        digests = parts.add(data, same)
-        made.append((count, len(data), digests))
-        names += digests
+    end = 0
+    for chunk in chunks:
+        start, end = end, end + chunk[0]
+        if not chunk[2]:
+            data = dump(start, end)
+            chunk = chunk[0], len(data), parts.add(data)
+        made.append(chunk)
+        names += chunk[2]
     older, cut = None, 0
     if len(made) >= _LISTED:
         full = takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made)
@@ -208,30 +221,54 @@ def _pack_list(
     return Kept(["list", older, made[cut:], last], names, made)
 
 
+def _as_before(
+    before: Sequence[Chunk], whole: bytes, length: int, parts: Parts
+) -> tuple[list[Chunk], int]:
+    """The chunks that a list of that length still begins with, and where they end. Their items
+    follow each other in the bytes of the whole."""
+    chunks: list[Chunk] = []
+    start, at = 0, len(_head(length))
+    for chunk in before:
+        head = _head(chunk[0])
+        end = at + chunk[1] - len(head)
+        if not parts.hold(head + whole[at:end], chunk[2]):
+            break
+        chunks.append(chunk)
+        start, at = start + chunk[0], end
+    return chunks, start
+
+
+def _head(count: int) -> bytes:
+    """What msgpack begins a list of so many items with
+    (https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family)."""
+    if count < 16:
+        return (0x90 + count).to_bytes()
+    return b"\xdc" + count.to_bytes(2) if count < 1 << 16 else b"\xdd" + count.to_bytes(4)
+
+
 def _cut_again(
-    before: Sequence[Chunk], length: int, dump: Dump, parts: Parts
-) -> tuple[list[Cut], int]:
-    """Chunks of the list where it was cut before, and where they end: what did not change comes
-    to the same bytes."""
-    chunks: list[Cut] = []
-    start = 0
+    before: Sequence[Chunk], start: int, length: int, dump: Dump, parts: Parts
+) -> tuple[list[Chunk], int]:
+    """Chunks of the list from ``start`` on, where it was cut before, and where they end."""
+    chunks: list[Chunk] = []
     seek = True
     for place, (count, _, digests) in enumerate(before):
         end = start + count
         data = dump(start, end)
-        if seek and place + 1 < len(before) and parts.at_hand(digests) != data:
+        same = parts.hold(data, digests)
+        if seek and not same and place + 1 < len(before):
             moved = _moved(before[place + 1], start, end, length, dump, parts)
             seek = moved is not None  # else too much has changed
             if moved is not None and moved != end:
                 end, data = moved, dump(start, moved)
                 if len(data) > 2 * _FULL:  # many were added
                     middle = (start + end + 1) // 2
-                    chunks.append((middle - start, dump(start, middle), ()))
+                    chunks.append((middle - start, len(dump(start, middle)), ()))
                     start, data = middle, dump(middle, end)
         if end > length:
             break
         if end > start:
-            chunks.append((end - start, data, digests))
+            chunks.append((end - start, len(data), digests if same else ()))
         start = end
     return chunks, start
 
@@ -240,10 +277,10 @@ def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: P
     """Where a chunk begins now that began at ``end``, if items between ``start`` and it were
     removed, added or changed; None if that cannot be told."""
     count, _, digests = chunk
-    data = parts.at_hand(digests)
+    data = parts.at_hand(digests[0]) if len(digests) == 1 else None
     if data is None:
         return None
-    head = 1 if count < 16 else 3 if count < 1 << 16 else 5  # bytes that msgpack begins it with
+    head = len(_head(count))
     near: Iterable[int] = (end, *range(start, min(2 * end - start, start + _NEAR)))
     few = min(count, 15)  # one item, of a list of numbers, is soon found where it is not
     for at in near:
@@ -252,12 +289,14 @@ def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: P
     return None
 
 
-def _merge(chunks: list[Cut], grade: int, end: int, dump: Dump) -> None:
-    """Make one of the last chunks, which end there, if there are enough of a size."""
-    last = list(takewhile(lambda chunk: _grade(len(chunk[1])) <= grade, reversed(chunks)))
-    if sum(_grade(len(data)) == grade for _, data, _ in last) >= _FAN:
-        count = sum(count for count, _, _ in last)
-        chunks[-len(last) :] = [(count, dump(end - count, end), ())]
+def _merge(chunks: list[Chunk], grade: int) -> None:
+    """Make one of the last chunks, if there are enough of a size."""
+    first, found = len(chunks), 0
+    while first and (this := _grade(chunks[first - 1][1])) <= grade:
+        first, found = first - 1, found + (this == grade)
+    if found >= _FAN:
+        last = chunks[first:]
+        chunks[first:] = [(sum(count for count, *_ in last), sum(size for _, size, _ in last), ())]
 
 
 def _grade(size: int) -> int:

@@ -35,7 +35,7 @@ from lc_memory.langchain.checkpoint_state import (
     writes_of,
 )
 from lc_memory.langchain.checkpoint_threads import PAGE, Earlier, Known, Threads, busy
-from lc_memory.langchain.checkpoint_values import PIECE, Chunk, Kept, Missing, Parts, pack
+from lc_memory.langchain.checkpoint_values import NOTHING, PIECE, Kept, Missing, Parts, pack
 from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
 
@@ -190,11 +190,11 @@ class Checkpointer(BaseCheckpointSaver[int]):
             if channel not in new_versions and held is not None and held[0] == version is not None:
                 values[channel] = held
             elif channel in given:
-                chunks: Sequence[Chunk] = ()
+                earlier = NOTHING
                 for one in before:
                     if channel in one.values:
-                        chunks = one.values[channel][1].chunks
-                values[channel] = version, pack(given[channel], codec, parts, chunks)
+                        earlier = one.values[channel][1]
+                values[channel] = version, pack(given[channel], codec, parts, earlier)
         return parts, values
 
     def _run(self, run_id: object, codec: Codec) -> str:

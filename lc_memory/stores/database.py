@@ -120,6 +120,10 @@ class Database(ABC):
         other writer out (to declare an index).
         """
 
+    def in_time(self) -> None:  # noqa: B027 - most databases have what it takes from the start
+        """Somebody is about to ask for records by time: make what that takes, where it was of no
+        use before."""
+
     def snapshot(self) -> AbstractContextManager[Session]:
         """A session to read in, all of it as of one moment."""
         raise NotImplementedError

@@ -62,6 +62,8 @@ class SQLReader(Store):
     def find(self, query: Query) -> Page:
         if query.sort.attribute is None:
             return self._walked(query) or self._sorted(query)
+        if query.exact and query.sort.attribute == "updated_at":
+            self._db.in_time()
         after = None if query.cursor is None else read_cursor(query.sort, query.cursor)
         if query.node is not None and query.limit is not None:
             return cut(self._pull(query, after)[query.offset :], query)

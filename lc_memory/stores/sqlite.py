@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
+_BY_TIME: Final = (
+    "CREATE INDEX IF NOT EXISTS lc_memory_records_by_time "
+    "ON lc_memory_records (namespace, updated_at)"
+)
 #: An INSERT of whole rows into the table of records.
 _INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \([^)]+\)) VALUES \([ ,?]+\)")
 
@@ -129,6 +133,7 @@ class SQLite(Database, Holder):
         self._inherited: list[_Connection] = []
         self._lost = False
         self._open = True
+        self._timed = False  # whether there is an index by time, as far as there can be
         self._room = Room(self.place, synced=durability == "full" and not in_memory)
         self._begin()
         if not in_memory:
@@ -211,6 +216,22 @@ class SQLite(Database, Holder):
                 return result
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
+
+    def in_time(self) -> None:
+        if self._timed:
+            return
+        with held(time.monotonic(), self._writing) as free:
+            if not (free and self._open):  # a reader waits for no writer: the next one does it
+                return
+            try:
+                with self._alone:
+                    self._writing_connection().execute(_BY_TIME)
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return
+            except (sqlite3.Error, sa.exc.DBAPIError):
+                pass  # all is right without it, and slower
+            self._timed = True
 
     def guarded(self, clock: Clock) -> Guarded:
         from lc_memory.stores.sql_guarded import Guarded
