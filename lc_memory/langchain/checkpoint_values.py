@@ -4,12 +4,12 @@ Small values stand in the checkpoint's own record. Larger ones are *parts*, reco
 that are named by a digest of what they hold. A list is cut into chunks of consecutive items; a
 longer list, made by appending, keeps the chunks and adds to their end:
 
-    record of the checkpoint    [chunk 18 kB] [chunk 3 kB] [chunk 512] item item
+    record of the checkpoint    [chunk 19 kB] [chunk 3 kB] [chunk 384] item item
                                      └ a part      └ a part     └ a part  └ in the record itself
 
-When the items at the end have come to a chunk, or six chunks to the next size, they become one.
+When the items at the end have come to a chunk, or seven chunks to the next size, they become one.
 So an item is written once for each of the few sizes, whatever the length of the list, and a list
-is read in as many parts as it has sizes, and one more for each 18 kB. Where items are changed,
+is read in as many parts as it has sizes, and one more for each 19 kB. Where items are changed,
 removed or added further ahead, their chunk is written anew, and those after it are found again.
 """
 
@@ -40,8 +40,8 @@ Chunk: TypeAlias = tuple[int, int, Sequence[str]]
 #: What dumps the items of a list from one place to another.
 Dump: TypeAlias = Callable[[int, int], bytes]
 
-SMALL: Final = 1024  # bytes that stand in the checkpoint's record
-_FAN: Final = 6  # so many chunks of a size become one of the next
+SMALL: Final = 768  # bytes that stand in the checkpoint's record
+_FAN: Final = 7  # so many chunks of a size become one of the next
 _GRADES: Final = 2
 _FULL: Final = SMALL // 2 * _FAN**_GRADES  # a chunk of so many bytes is left as it is
 PIECE: Final = 1 << 20  # the most bytes of one part: databases have limits
