@@ -18,7 +18,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
@@ -45,7 +44,7 @@ _FAN: Final = 7  # so many chunks of a size become one of the next
 _GRADES: Final = 2
 _FULL: Final = SMALL // 2 * _FAN**_GRADES  # a chunk of so many bytes is left as it is
 PIECE: Final = 1 << 20  # the most bytes of one part: databases have limits
-_LISTED: Final = 8  # so many full chunks are named by a part, not in the record
+_LISTED: Final = 8  # so many chunks, up to a full one, are named by a part, not in the record
 _CACHED: Final = 16 << 20  # bytes
 _NEAR: Final = 1024  # so many places are looked at for a chunk that moved
 
@@ -189,18 +188,18 @@ def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small
     if same and len(last) <= small and before.reference[0] == "list":
         return Kept([*before.reference[:3], last], before.parts, before.chunks)
     if len(last) > small:
-        end, sizes = start, [len(dump(at, at + 1)) for at in range(start, length)]
+        end, sizes = start, [len(dump(at, at + 1)) - 1 for at in range(start, length)]
         size = sum(sizes)
         while size > small:  # the last items, which may yet change, stay in the record
             held = 0
             while size > small // 2 and held < max(_FULL, small):
                 added = sizes[end - length]
                 held, size, end = held + added, size - added, end + 1
-            chunks.append((end - start, held, ()))
+            chunks.append((end - start, len(_head(end - start)) + held, ()))
             start = end
+            for grade in range(_GRADES):
+                _merge(chunks, grade)
         last = dump(start, length)
-        for grade in range(_GRADES):
-            _merge(chunks, grade)
     made: list[Chunk] = []
     names: list[str] = []
     end = 0
@@ -213,8 +212,10 @@ def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small
         names += chunk[2]
     older, cut = None, 0
     if len(made) >= _LISTED:
-        full = takewhile(lambda chunk: _grade(chunk[1]) == _GRADES, made)
-        cut = sum(1 for _ in full) // _LISTED * _LISTED
+        till = len(made)
+        while till and _grade(made[till - 1][1]) < _GRADES:
+            till -= 1
+        cut = till // _LISTED * _LISTED
     if cut:
         older = parts.add(frame(made[:cut]))
         names += older
@@ -290,13 +291,17 @@ def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: P
 
 
 def _merge(chunks: list[Chunk], grade: int) -> None:
-    """Make one of the last chunks, if there are enough of a size."""
-    first, found = len(chunks), 0
+    """Make one of the last chunks if there are enough of a size, or if the very last one is larger
+    than those before it."""
+    larger = _grade(chunks[-1][1]) > grade
+    first, found = len(chunks) - larger, 0
     while first and (this := _grade(chunks[first - 1][1])) <= grade:
         first, found = first - 1, found + (this == grade)
-    if found >= _FAN:
-        last = chunks[first:]
-        chunks[first:] = [(sum(count for count, *_ in last), sum(size for _, size, _ in last), ())]
+    last = chunks[first:]
+    if found >= _FAN or (larger and len(last) > 1):
+        count = sum(chunk[0] for chunk in last)
+        items = sum(size - len(_head(each)) for each, size, _ in last)
+        chunks[first:] = [(count, len(_head(count)) + items, ())]
 
 
 def _grade(size: int) -> int:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from lc_memory.errors import MissingExtra
 from lc_memory.filters import Node
-from lc_memory.records import Id
+from lc_memory.records import Id, Namespace
 from lc_memory.stores.names import write_namespace
 from lc_memory.stores.sql_filters import Sql, joined
 
@@ -120,9 +120,9 @@ class Database(ABC):
         other writer out (to declare an index).
         """
 
-    def in_time(self) -> None:  # noqa: B027 - most databases have what it takes from the start
-        """Somebody is about to ask for records by time: make what that takes, where it was of no
-        use before."""
+    def in_time(self, namespace: Namespace) -> None:  # noqa: B027 - most have all that it takes
+        """Somebody is about to ask for the records of a namespace by time: make what that takes,
+        where it was of no use before."""
 
     def snapshot(self) -> AbstractContextManager[Session]:
         """A session to read in, all of it as of one moment."""

@@ -211,7 +211,7 @@ class PostgreSQL(ServerDatabase):
         return Guarded(self, clock)
 
     def table_of(self, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-        return _table_of(list(zip(*rows, strict=True)))
+        return _table_of(list(zip(*rows, strict=True)), _KINDS[: len(rows[0])])
 
     def condition(self, node: Node | None) -> Sql | None:
         found = within_limits(_condition(node))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lc_memory import values
 from lc_memory.records import ABSENT, Expect, Put, Record
-from lc_memory.rows import Step, settle
+from lc_memory.rows import Row, Step, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.sql_batch import WORDS
@@ -51,7 +51,7 @@ class Guarded:
         ):
             return None
         tick, now = self._clock.ticks(count), self._clock.now()
-        rows: list[list[Any]] = []
+        rows: list[Row] = []
         conditions: list[bool] = []  # whether it says of which version a record must be
         bounds: list[Any] = [generation]
         results: list[Record | None] = []
@@ -65,7 +65,7 @@ class Guarded:
             else:
                 row, record = settle(step, None, tick + at, now)
                 assert row is not None
-                rows.append(told(row))
+                rows.append(row)
             results.append(record)
         if rows:
             sql, new = self._statement(rows, tuple(conditions))
@@ -79,14 +79,15 @@ class Guarded:
         return None
 
     def _statement(
-        self, rows: Sequence[Sequence[Any]], conditions: tuple[bool, ...]
+        self, rows: Sequence[Row], conditions: tuple[bool, ...]
     ) -> tuple[str, Sequence[Any]]:
         """What inserts the rows if the conditions hold, and what is bound of the rows."""
         guards = _guards(conditions, self._database.holding)
+        bare = all(row.expires is None and row.owner is None for row in rows)
         if len(rows) == 1:
-            return inserting(self._database, guards), rows[0]
-        source, new = self._database.table_of(rows)
-        return _inserting_all(source, guards), new
+            return inserting(self._database, bare, guards), told(rows[0], bare)
+        source, new = self._database.table_of([told(row, bare) for row in rows])
+        return _inserting_all(source, bare, guards), new
 
     def _read_indexes(self) -> tuple[int, dict[Index, int]]:
         found = self._database.select(
@@ -120,9 +121,9 @@ def _conditional(steps: Sequence[Step]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _inserting_all(source: str, guards: str) -> str:
+def _inserting_all(source: str, bare: bool, guards: str) -> str:
     return (
-        f"{NEW} SELECT w.*, 1 FROM {source} AS w "
+        f"{NEW[bare]} SELECT w.*, 1 FROM {source} AS w "
         f"CROSS JOIN lc_memory_schema AS s WHERE s.generation = ?{guards}"
     )
 

@@ -63,7 +63,7 @@ class SQLReader(Store):
         if query.sort.attribute is None:
             return self._walked(query) or self._sorted(query)
         if query.exact and query.sort.attribute == "updated_at":
-            self._db.in_time()
+            self._db.in_time(query.prefix)
         after = None if query.cursor is None else read_cursor(query.sort, query.cursor)
         if query.node is not None and query.limit is not None:
             return cut(self._pull(query, after)[query.offset :], query)

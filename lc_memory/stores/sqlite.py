@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from lc_memory.errors import LCMemoryError, StoreUnavailable
 from lc_memory.filters import Node
 from lc_memory.forks import Holder, held, watch
-from lc_memory.records import Id
+from lc_memory.records import Id, Namespace
 from lc_memory.store import closed
 from lc_memory.stores import schema
 from lc_memory.stores.database import Database, Session, Upserting, check_durability
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
+#: The index by time, and whether a namespace holds more records than are soon sorted without it.
 _BY_TIME: Final = (
     "CREATE INDEX IF NOT EXISTS lc_memory_records_by_time "
     "ON lc_memory_records (namespace, updated_at)"
 )
+_CROWDED: Final = "SELECT 1 FROM lc_memory_records WHERE namespace = ? LIMIT 1 OFFSET 100"
 #: An INSERT of whole rows into the table of records.
 _INSERT: Final = re.compile(r"(INSERT INTO lc_memory_records \([^)]+\)) VALUES \([ ,?]+\)")
 
@@ -217,14 +219,14 @@ class SQLite(Database, Holder):
             except (sqlite3.Error, sa.exc.DBAPIError) as error:
                 raise self._translated(error) from error
 
-    def in_time(self) -> None:
-        if self._timed:
+    def in_time(self, namespace: Namespace) -> None:
+        if self._timed or not self.select(_CROWDED, [write_namespace(namespace)]):
             return
-        with held(time.monotonic(), self._writing) as free:
-            if not (free and self._open):  # a reader waits for no writer: the next one does it
-                return
+        if self._writing.locked():  # a reader waits for no writer: the next one does it
+            return
+        with self._writing, self._alone:
             try:
-                with self._alone:
+                if self._open:
                     self._writing_connection().execute(_BY_TIME)
             except sqlite3.OperationalError as error:
                 if is_busy(error):

@@ -111,6 +111,23 @@ def test_numbers_in_a_list_are_not_serialised_one_by_one(
     assert 0 < len(calls) < 10
 
 
+@pytest.mark.parametrize("added", [300, 2_100, 3_000])
+def test_what_a_checkpoint_says_of_a_long_list_stays_short(quick: Memory, added: int) -> None:
+    """However much each step adds, and though an item at its beginning changes each time."""
+    thread = Thread(quick.checkpointer())
+    numbers: list[float] = []
+    for step in range(120):
+        numbers = [step, *numbers[1:], *(number / 7 for number in range(step, step + added))]
+        thread.put(vector=numbers)
+    records = [size for (namespace, _), size in stored(quick).items() if "states" in namespace]
+    assert len(records) == 120
+    assert max(records[-40:]) < 2_500
+    assert len(stored(quick)) < 120 * 5  # the record, an index; the beginning, two at the end
+    with Memory(quick.backend) as other:
+        found = Thread(other.checkpointer()).latest()
+        assert found.checkpoint["channel_values"] == {"vector": numbers}
+
+
 def test_scalars_in_lists_come_back_as_they_were(quick: Memory) -> None:
     thread = Thread(quick.checkpointer())
     items = ["", "x" * 3000, "a\0", 1, 1.0, True, None, b"\0", 2**64 - 1, -(2**63), -0.0, [1], {}]

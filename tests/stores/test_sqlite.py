@@ -42,28 +42,35 @@ def _newest(store: SQLStore) -> list[str]:
     return [record.key for record in store.find(NEWEST).records]
 
 
-def _filled(path: Path) -> SQLStore:
+def _filled(path: Path, count: int = 120) -> SQLStore:
     store = SQLStore(f"sqlite:///{path}")
-    store.write([Put(("docs",), f"{i}", {"n": i}) for i in range(5)])
-    store.put(("docs",), "1", {"n": 10})
+    store.write([Put(("docs",), f"{i:03}", {"n": i}) for i in range(count)])
+    store.put(("docs",), "001", {"n": -1})
     return store
 
 
 BY_TIME = "lc_memory_records_by_time"
+SEEN = ["001", "119"]
 
 
 def test_the_index_by_time_is_made_when_it_is_first_of_use(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with _filled(path) as store:
         store.find(Query(("docs",), {"n": 2}))
-        store.count(Query(("docs",)))
+        store.find(Query(("few",), exact=True, order=LATEST))
         assert BY_TIME not in _indexes(path)  # each write would have to keep it in step
-        assert _newest(store) == ["1", "4"]
+        assert _newest(store) == SEEN
         assert BY_TIME in _indexes(path)
-        store.put(("docs",), "0", {"n": 11})
-        assert _newest(store) == ["0", "1"]
+        store.put(("docs",), "000", {"n": -2})
+        assert _newest(store) == ["000", "001"]
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_few_records_are_sorted_without_an_index(tmp_path: Path) -> None:
+    with _filled(tmp_path / "memory.db", 100) as store:
+        assert _newest(store) == ["001", "099"]
+        assert BY_TIME not in _indexes(tmp_path / "memory.db")
 
 
 def test_who_reads_by_time_waits_for_no_writer(tmp_path: Path) -> None:
@@ -72,11 +79,11 @@ def test_who_reads_by_time_waits_for_no_writer(tmp_path: Path) -> None:
     with _filled(path) as store:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert _newest(store) == ["1", "4"]
+            assert _newest(store) == SEEN
             other.execute("ROLLBACK")
         store._db.transact(lambda session: _newest(store))
         assert BY_TIME not in _indexes(path)
-        assert _newest(store) == ["1", "4"]
+        assert _newest(store) == SEEN
         assert BY_TIME in _indexes(path)
 
 
@@ -84,8 +91,7 @@ def test_a_file_that_is_only_read_is_read_by_time(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     with _filled(path) as store:
         with SQLStore(f"sqlite:///file:{path}?mode=ro&uri=true") as reader:
-            assert _newest(reader) == _newest(reader) == ["1", "4"]
-        assert BY_TIME not in _indexes(path)
+            assert _newest(reader) == _newest(reader) == SEEN
         with store.snapshot() as snapshot:
-            assert [record.key for record in snapshot.find(NEWEST).records] == ["1", "4"]
+            assert [record.key for record in snapshot.find(NEWEST).records] == SEEN
         assert BY_TIME not in _indexes(path)
