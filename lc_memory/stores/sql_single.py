@@ -106,8 +106,9 @@ class Singles:
     def _inserted(
         self, step: Step, bounds: Sequence[Any], further: str = ""
     ) -> list[Record | None] | None:
-        bare = step.expires is None and step.op.owner is None  # type: ignore[union-attr]
-        sql = inserting(self._database, bare, further) + self._database.sharing
+        assert isinstance(step.op, (Append, Put))
+        bare = step.expires is None and step.op.owner is None
+        sql = inserting(self._database, bare, further + self._database.sharing)
         return self._written(step, None, sql, lambda row: [*told(row, bare), *bounds])
 
     def _update(
@@ -161,7 +162,7 @@ class Singles:
         old = "lc_memory_records"
         dead = f"{old}.expires_at <= {new['updated_at']}"
         succeeding = _SUCCEEDING.format(**how._asdict() | new, old=old, dead=dead)
-        return inserting(self._database, False) + self._database.sharing + succeeding
+        return inserting(self._database, False, self._database.sharing) + succeeding
 
 
 def inserting(database: Database, bare: bool, further: str = "") -> str:
