@@ -188,17 +188,7 @@ def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small
     if same and len(last) <= small and before.reference[0] == "list":
         return Kept([*before.reference[:3], last], before.parts, before.chunks)
     if len(last) > small:
-        end, sizes = start, [len(dump(at, at + 1)) - 1 for at in range(start, length)]
-        size = sum(sizes)
-        while size > small:  # the last items, which may yet change, stay in the record
-            held = 0
-            while size > small // 2 and held < max(_FULL, small):
-                added = sizes[end - length]
-                held, size, end = held + added, size - added, end + 1
-            chunks.append((end - start, len(_head(end - start)) + held, ()))
-            start = end
-            for grade in range(_GRADES):
-                _merge(chunks, grade)
+        start = _cut_end(chunks, start, length, dump, small)
         last = dump(start, length)
     made: list[Chunk] = []
     names: list[str] = []
@@ -288,6 +278,23 @@ def _moved(chunk: Chunk, start: int, end: int, length: int, dump: Dump, parts: P
         if at < length and all(data.startswith(dump(at, at + n)[1:], head) for n in (1, few)):
             return at
     return None
+
+
+def _cut_end(chunks: list[Chunk], start: int, length: int, dump: Dump, small: int) -> int:
+    """Make chunks of the items from ``start`` on, but for the last ones, which may yet change and
+    stay in the record; where these begin."""
+    end, sizes = start, [len(dump(at, at + 1)) - 1 for at in range(start, length)]
+    size = sum(sizes)
+    while size > small:
+        held = 0
+        while size > small // 2 and held < max(_FULL, small):
+            added = sizes[end - length]
+            held, size, end = held + added, size - added, end + 1
+        chunks.append((end - start, len(_head(end - start)) + held, ()))
+        start = end
+        for grade in range(_GRADES):
+            _merge(chunks, grade)
+    return start
 
 
 def _merge(chunks: list[Chunk], grade: int) -> None:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING: Final = contextlib.nullcontext()
-#: The index by time, and whether a namespace holds more records than are soon sorted without it.
+#: The index by time, as :mod:`tables` has it (which is slow to import), and whether a namespace
+#: holds more records than are soon sorted without it.
 _BY_TIME: Final = (
     "CREATE INDEX IF NOT EXISTS lc_memory_records_by_time "
     "ON lc_memory_records (namespace, updated_at)"
