@@ -120,6 +120,14 @@ class Record(_Told):
         return self.namespace, self.key
 
     @property
+    def stamp(self) -> tuple[int, int]:
+        """Its version, and when it was created: what tells it from what is there later."""
+        row = getattr(self, "_row", None)
+        if row is not None:
+            return row.version, row.created
+        return self.version, values.micros(self.created_at)
+
+    @property
     def state(self) -> State:
         expires = None if self.expires_at is None else values.micros(self.expires_at)
         return State(self.version, values.micros(self.updated_at), expires)

@@ -202,9 +202,7 @@ def check_seen(
     elif isinstance(seen, Present):
         holds, wanted = current is not None, "to be there"
     else:
-        holds = current is not None and (
-            (current.version, current.created) == (seen.version, values.micros(seen.created_at))
-        )
+        holds = current is not None and (current.version, current.created) == seen.stamp
         if holds and expiry and current is not None:
             holds = current.expires == (seen.expires_at and values.micros(seen.expires_at))
         wanted = f"to be at version {seen.version} of {_instant(seen.created_at)}"

@@ -138,8 +138,6 @@ class Belongings:
                 return self._names_them(name, record.key, value)
             case ("store", *labels):
                 return self._is_label(labels)
-            case ("checkpoints", "threads"):
-                return record.key in self._threads
             case ("checkpoints", _, thread, *_):
                 return thread in self._threads
         return False

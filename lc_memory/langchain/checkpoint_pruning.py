@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from lc_memory.langchain.checkpoint_serde import Codec
-from lc_memory.langchain.checkpoint_state import State
+from lc_memory.langchain.checkpoint_state import COUNTERS, State
 
 
 def outdated(
@@ -43,7 +43,7 @@ def _with_sources(kept: Iterable[State], states: Sequence[State], codec: Codec) 
     needed: list[State] = []
     for state in kept:
         needed.append(state)
-        counted = set(state.read_metadata(codec).get("counters_since_delta_snapshot") or {})
+        counted = set(state.read_metadata(codec).get(COUNTERS) or {})
         missing = counted - state.values.keys()
         perhaps = snapshots[state.spot.ns] - counted - state.values.keys()
         passed: list[State] = []

@@ -14,7 +14,7 @@ from lc_memory.langchain.checkpoint_serde import Codec, Dumped, digest, frame, u
 from lc_memory.langchain.checkpoint_values import Kept, Reference
 from lc_memory.records import (
     Clear,
-    Delete,
+    Expect,
     Id,
     Namespace,
     Op,
@@ -25,8 +25,14 @@ from lc_memory.records import (
     Seen,
 )
 
-#: The kinds of records that a thread has, besides its head.
+#: The kinds of records that a thread has.
 KINDS: Final = ("states", "writes", "parts")
+
+#: Of which DeltaChannels a checkpoint does not hold the values: a field of its metadata.
+COUNTERS: Final = "counters_since_delta_snapshot"
+
+#: A field of states that are closed: see :mod:`checkpoint_threads`.
+CLOSED: Final = "closed"
 
 #: The greatest id first.
 LATEST: Final = Order("key", descending=True)
@@ -70,11 +76,6 @@ class Spot(_Named):
     def parts(self) -> Namespace:
         return (*self.root, "parts", label(self.thread))
 
-    @cached_property
-    def head(self) -> Id:
-        """The record that each write of parts replaces: nobody adds to what another cleans up."""
-        return (*self.root, "threads"), label(self.thread)
-
     def writes(self, checkpoint_id: str) -> Namespace:
         return (*self.root, "writes", label(self.thread), label(self.ns), checkpoint_id)
 
@@ -84,8 +85,7 @@ class Spot(_Named):
 
     def clear(self) -> list[Op]:
         """The batch that deletes the whole thread."""
-        kinds = [Clear((*self.root, kind, label(self.thread))) for kind in KINDS]
-        return [*kinds, Delete(*self.head)]
+        return [Clear((*self.root, kind, label(self.thread))) for kind in KINDS]
 
 
 #: The spot of these names, as it was made before: it knows its namespaces.
@@ -117,10 +117,27 @@ class State(NamedTuple):
     checkpoint: Dumped | dict[str, Any]  # plain data stands as it is
     metadata: Dumped | dict[str, Any]
     values: Mapping[str, tuple[Any, Reference]]  # the version and the value, by channel
+    record: Record
 
     @property
     def place(self) -> Id:
         return self.spot.states, self.id
+
+    @property
+    def closed(self) -> bool:
+        """Whether somebody is about to delete it: see :mod:`checkpoint_threads`."""
+        return CLOSED in self.record.value
+
+    def close(self) -> Op:
+        """What says so."""
+        return Put(*self.place, {**self.record.value, CLOSED: True}, replacing=self.record)
+
+    def guard(self) -> Op:
+        """What a batch that relies on this state begins with: it is there, and not closed."""
+        if not self.closed:
+            return Expect(*self.place, self.record)
+        value = {name: held for name, held in self.record.value.items() if name != CLOSED}
+        return Put(*self.place, value, replacing=self.record)
 
     @property
     def references(self) -> Iterable[Reference]:
@@ -142,7 +159,7 @@ class State(NamedTuple):
         spot = _known_spot(tuple(root), *named)
         data = codec.open(record.value["state"], place(record.id))
         checkpoint, metadata, parent, values = unframe(data)
-        return cls(spot, record.key, parent, checkpoint, metadata, values)
+        return cls(spot, record.key, parent, checkpoint, metadata, values, record)
 
 
 def put_state(

@@ -1,11 +1,7 @@
-"""The checkpoints of threads in a store: writing and deleting them so that no part is lost.
+"""The checkpoints of threads in a store, and what is known of them.
 
-Parts are shared by the checkpoints of a thread. A write that relies on parts which are there, and
-a deletion that removes those nobody needs, must not overtake each other, in whatever process. The
-thread's *head* keeps them apart. A write is refused unless the head is still the one it knew, and
-leaves it as it is. A deletion *closes* the head before it looks: those who knew it before are
-refused from then on. Who finds it closed opens it with its own write, and so refuses the deletion,
-which begins again; or else the deletion opens it. So nothing waits for a process that was killed.
+Parts are shared by the checkpoints of a thread. So a write relies on the checkpoint that it
+continues, which has all that is shared: it is refused unless that one is still as it was read.
 """
 
 from __future__ import annotations
@@ -13,13 +9,21 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.langchain.checkpoint_serde import Codec, frame, unframe
-from lc_memory.langchain.checkpoint_state import KINDS, LATEST, Spot, State, Values, label, place
+from lc_memory.langchain.checkpoint_state import (
+    CLOSED,
+    KINDS,
+    LATEST,
+    Spot,
+    State,
+    Values,
+    label,
+    place,
+)
 from lc_memory.langchain.checkpoint_values import (
     Missing,
     Reference,
@@ -30,57 +34,31 @@ from lc_memory.langchain.checkpoint_values import (
 )
 from lc_memory.records import (
     ABSENT,
-    Clear,
-    Delete,
-    Expect,
     Id,
     Namespace,
     Op,
     Put,
     Query,
     Record,
-    Seen,
 )
 from lc_memory.store import RETRIES, Store
 
-_THREADS: Final = 256  # remembered at once
-_STATES: Final = 16  # of each
+_TIPS: Final = 1024  # remembered at once
 PAGE: Final = 50
 _WRITES: Final = 4
+_USING: Final = "states", "writes"  # the kinds of records that refer to parts
 ATTEMPTS: Final = 3  # at what another one is deleting
-_CLOSED: Final = {"closed": True}  # a head; an open one is empty
 
 #: A value, and the thread that it belongs to.
 Place: TypeAlias = tuple[Spot, Reference]
-
-#: Says of the checkpoints of a thread which ones are to be deleted.
-Choice: TypeAlias = Callable[[Sequence[State]], Iterable[State]]
 
 
 class Earlier(NamedTuple):
     """A stored checkpoint, for the next one to share what it has."""
 
-    place: Id
+    id: str
     values: Values
-
-
-@dataclass(slots=True)
-class Known:
-    """What is remembered of a thread: it holds for as long as the head is the one stored."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    head: Seen | None = None
-    states: OrderedDict[Id, Earlier] = field(default_factory=OrderedDict)
-    last: Id | None = None  # put here; this is a guess at the latest, and may be deleted
-
-    def forget(self) -> None:
-        self.head = None
-        self.states.clear()
-
-    def remember(self, one: Earlier) -> None:
-        self.states[one.place] = one
-        if len(self.states) > _STATES:
-            self.states.popitem(last=False)
+    guard: Op  # what a batch that relies on it begins with
 
 
 class Threads:
@@ -90,7 +68,7 @@ class Threads:
         self.store = store
         self.root = root
         self.shelf = Shelf(store)
-        self._known: OrderedDict[Id, Known] = OrderedDict()
+        self._tips: OrderedDict[Namespace, Earlier] = OrderedDict()
         self._lock = threading.Lock()
         self._secret: Id = (*root, "keys"), "parts"
         self._key: bytes | None = None
@@ -137,11 +115,10 @@ class Threads:
         return state, theirs if whole else None
 
     def put_last(self, spot: Spot) -> str | None:
-        """The id of the state that was put here last; None where :meth:`latest` gives the writes,
-        and needs no guess."""
-        known = None if self.store.capabilities.joined else self._known.get(spot.head)
-        last = known and known.last
-        return last[1] if last and last[0] == spot.states else None
+        """The id of the state that was put here last: a guess at the latest, which may be deleted.
+        None where :meth:`latest` gives the writes, and needs no guess."""
+        tip = None if self.store.capabilities.joined else self._tips.get(spot.states)
+        return tip and tip.id
 
     def state(self, spot: Spot, id: str, codec: Codec) -> State | None:
         record = self.store.get(spot.states, id)
@@ -171,154 +148,61 @@ class Threads:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def thread(self, spot: Spot) -> Known:
-        with self._lock:
-            head = spot.head
-            known = self._known.get(head) or self._known.setdefault(head, Known())
-            self._known.move_to_end(head)
-            if len(self._known) > _THREADS:
-                self._known.popitem(last=False)
-        return known
-
-    def begin(self, spot: Spot, known: Known) -> Seen:
-        """The thread's head; what is read after it holds if the head is still there later."""
-        if known.head is None:
-            known.states.clear()
-            known.head = self.store.get(*spot.head) or ABSENT
-        return known.head
-
-    def recall(self, known: Known, spot: Spot, id: str, codec: Codec) -> Earlier | None:
-        """A state of the thread, as it is remembered since :meth:`begin`, or else read. Raises
+    def recall(self, spot: Spot, id: str, codec: Codec, *, again: bool = False) -> Earlier | None:
+        """A state of the thread, as it was put here last, or else (or ``again``) read. Raises
         Missing."""
-        found = known.states.get((spot.states, id))
-        if found is None and (state := self.state(spot, id, codec)):
-            fetched = self.older(places([state]), codec)
-            values = {name: (v, kept(held, fetched)) for name, (v, held) in state.values.items()}
-            found = Earlier(state.place, values)
-            known.remember(found)
-        return found
+        tip = self._tips.get(spot.states)
+        if tip is not None and tip.id == id and not again:
+            return tip
+        state = self.state(spot, id, codec)
+        if state is None:
+            return None
+        fetched = self.older(places([state]), codec)
+        values = {name: (v, kept(held, fetched)) for name, (v, held) in state.values.items()}
+        return Earlier(id, values, state.guard())
 
-    def write(
-        self, spot: Spot, ops: Sequence[Op], known: Known | None = None, *, closing: bool = False
-    ) -> None:
-        """Write a batch unless somebody deleted parts since :meth:`begin`: Conflict.
-
-        An open head is only looked at, a closed one is opened; or closed, with ``closing``.
-        """
-        known = known or self.thread(spot)
-        with known.lock:
-            head = self.begin(spot, known)
-            try:
-                if isinstance(head, Record) and not (head.value or closing):
-                    self.store.write([*ops, Expect(*spot.head, head)])
-                else:
-                    put = Put(*spot.head, _CLOSED if closing else {}, replacing=head)
-                    known.head = self.store.write([*ops, put])[-1]
-            except BaseException:
-                known.forget()
-                raise
-
-    def delete(self, spot: Spot, choose: Choice, codec: Codec, *, sweep: bool = True) -> None:
-        """Delete the chosen checkpoints, their writes, and the parts that nobody needs then.
-
-        Without ``sweep`` only the parts of what is deleted are looked at.
-        """
-        known = self.thread(spot)
-        with known.lock:
-            for attempt in range(RETRIES):
-                known.forget()
-                head = self.begin(spot, known)
-                try:
-                    if isinstance(head, Record) and not head.value:
-                        self.write(spot, [], closing=True)
-                    ops = self._deletion(spot, choose, codec, sweep)
-                    if ops:
-                        self.write(spot, ops)
-                        known.states.clear()
-                    return
-                except Conflict:
-                    continue
-                except Missing as error:
-                    if attempt >= ATTEMPTS:
-                        raise damaged(spot, error) from error
-        raise busy(spot)
-
-    def _deletion(self, spot: Spot, choose: Choice, codec: Codec, sweep: bool) -> list[Op]:
-        states = self.states(spot, codec)
-        doomed = {state.place: state for state in choose(states)}
-        kept = [state for state in states if state.place not in doomed]
-        fetched = self.older(places(states), codec)
-        gone = {state.spot.writes(state.id) for state in doomed.values()}
-        gone.update(self._late_writes(spot, kept))
-        needed = parts_in(kept, fetched) | self._needed_by_writes(spot, gone)
-        held = self._held_parts(spot) if sweep else parts_in(doomed.values(), fetched)
-        ops: list[Op] = [Delete(*place) for place in doomed]
-        ops += [Clear(namespace) for namespace in sorted(gone)]
-        return ops + [Delete(spot.parts, name) for name in sorted(held - needed)]
-
-    def _late_writes(self, spot: Spot, kept: Iterable[State]) -> Iterator[Namespace]:
-        """Where tasks wrote after their checkpoints were deleted: before the first one kept."""
-        first: dict[Namespace, str] = {}
-        for state in kept:
-            all_writes = state.spot.writes("")[:-1]
-            first[all_writes] = min(state.id, first.get(all_writes, state.id))
-        for namespace in self.store.namespaces(spot.writes("")[:-2]):
-            if namespace[-1] < first.get(namespace[:-1], ""):
-                yield namespace
+    def remember(self, spot: Spot, tip: Earlier) -> None:
+        """Have what was put last at hand: mostly it is what is continued next."""
+        with self._lock:
+            self._tips[spot.states] = tip
+            self._tips.move_to_end(spot.states)
+            if len(self._tips) > _TIPS:
+                self._tips.popitem(last=False)
 
     def copy(self, source: Spot, target: Spot, codec: Codec) -> None:
         """Write everything of one thread to another; the parts keep their names."""
         for _ in range(RETRIES):
-            head = self.store.get(*source.head)
-            ops = [put for kind in KINDS for put in self._copies(kind, source, target, codec)]
-            if self.store.get(*source.head) != head:  # it may have lost parts meanwhile
-                continue
-            try:
-                return self.write(target, ops) if ops else None
-            except Conflict:
-                continue
+            found = {kind: [*self.records(kind, source)] for kind in KINDS}
+            used = [record for kind in _USING for record in found[kind]]
+            there = {r.id: r.stamp for kind in _USING for r in self.records(kind, source)}
+            if any(there.get(record.id) != record.stamp for record in used):
+                continue  # its parts may have been deleted before they were read
+            ops = [put for records in found.values() for put in _copies(records, target, codec)]
+            if ops:
+                self.store.write(ops)
+            return
         raise busy(source)
 
-    def _copies(self, kind: str, source: Spot, target: Spot, codec: Codec) -> Iterator[Put]:
-        at = len(self.root) + 1
-        for record in self.store.records(Query((*self.root, kind, label(source.thread))), PAGE):
-            start, rest = record.namespace[:at], record.namespace[at + 1 :]
-            id = ((*start, label(target.thread), *rest), record.key)
-            value = {name: held for name, held in record.value.items() if name != "thread"}
-            if kind == "states" and label(target.thread) != target.thread:
-                value["thread"] = target.thread
-            for name in ("state", "writes"):
-                if name in value:
-                    value[name] = codec.seal(codec.open(value[name], place(record.id)), place(id))
-            yield Put(*id, value)
+    def records(self, kind: str, spot: Spot) -> Iterator[Record]:
+        """What the thread has of a kind, in all of its namespaces."""
+        return self.store.records(Query((*self.root, kind, label(spot.thread))), PAGE)
 
-    def states(self, spot: Spot, codec: Codec) -> list[State]:
-        """All states of the thread, whatever their namespace."""
-        query = Query(spot.states[:-1])
-        return [State.of(record, codec) for record in self.store.records(query, PAGE)]
 
-    def _held_parts(self, spot: Spot) -> set[str]:
-        query = Query(spot.parts, exact=True)
-        return {record.key for record in self.store.records(query, PAGE)}
-
-    def _needed_by_writes(self, spot: Spot, gone: Collection[Namespace]) -> set[str]:
-        query = Query(spot.writes("")[:-2], {"parts": {"$exists": True}})
-        return {
-            name
-            for record in self.store.records(query, PAGE)
-            if record.namespace not in gone
-            for name in record.value["parts"]
+def _copies(records: Iterable[Record], target: Spot, codec: Codec) -> Iterator[Put]:
+    """What writes these records of a thread to another one."""
+    for record in records:
+        at = len(target.root)
+        start, kind, rest = record.namespace[:at], record.namespace[at], record.namespace[at + 2 :]
+        id = ((*start, kind, label(target.thread), *rest), record.key)
+        value = {
+            name: held for name, held in record.value.items() if name not in ("thread", CLOSED)
         }
-
-
-def parts_in(states: Iterable[State], fetched: dict[str, bytes]) -> set[str]:
-    """The parts that hold the values of these states; ``fetched`` are their :meth:`older`."""
-    return {
-        name
-        for state in states
-        for reference in state.references
-        for name in parts_of(reference, fetched)
-    }
+        if kind == "states" and label(target.thread) != target.thread:
+            value["thread"] = target.thread
+        for name in ("state", "writes"):
+            if name in value:
+                value[name] = codec.seal(codec.open(value[name], place(record.id)), place(id))
+        yield Put(*id, value)
 
 
 def places(states: Iterable[State]) -> Iterator[Place]:

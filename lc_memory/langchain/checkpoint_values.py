@@ -179,14 +179,15 @@ def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small
     whole = dump(0, length)
     if len(whole) <= small:
         return Kept(["list", None, [], whole])
-    chunks, start = _as_before(before.chunks, whole, length, parts)
-    same = len(chunks) == len(before.chunks) > 0
-    if not same:
+    chunks, start, at = _as_before(before.chunks, whole, length, parts)
+    if len(chunks) == len(before.chunks):  # what follows them is new
+        last = _head(length - start) + whole[at:]
+        if chunks and len(last) <= small and before.reference[0] == "list":
+            return Kept([*before.reference[:3], last], before.parts, before.chunks)
+    else:
         changed, start = _cut_again(before.chunks[len(chunks) :], start, length, dump, parts)
         chunks += changed
-    last = dump(start, length)
-    if same and len(last) <= small and before.reference[0] == "list":
-        return Kept([*before.reference[:3], last], before.parts, before.chunks)
+        last = dump(start, length)
     if len(last) > small:
         start = _cut_end(chunks, start, length, dump, small)
         last = dump(start, length)
@@ -214,9 +215,9 @@ def _pack_list(items: list[Any], codec: Codec, parts: Parts, before: Kept, small
 
 def _as_before(
     before: Sequence[Chunk], whole: bytes, length: int, parts: Parts
-) -> tuple[list[Chunk], int]:
-    """The chunks that a list of that length still begins with, and where they end. Their items
-    follow each other in the bytes of the whole."""
+) -> tuple[list[Chunk], int, int]:
+    """The chunks that a list of that length still begins with, and where they end: at which item,
+    and at which byte of the whole, in which the items follow each other."""
     chunks: list[Chunk] = []
     start, at = 0, len(_head(length))
     for chunk in before:
@@ -226,7 +227,7 @@ def _as_before(
             break
         chunks.append(chunk)
         start, at = start + chunk[0], end
-    return chunks, start
+    return chunks, start, at
 
 
 def _head(count: int) -> bytes:

@@ -22,10 +22,12 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from lc_memory.aio import AsyncStore
 from lc_memory.errors import Conflict, InvalidQuery
+from lc_memory.langchain.checkpoint_deletion import Deletion
 from lc_memory.langchain.checkpoint_pruning import outdated, unneeded
 from lc_memory.langchain.checkpoint_reading import Reader
 from lc_memory.langchain.checkpoint_serde import Codec, digest, strict_serializer
 from lc_memory.langchain.checkpoint_state import (
+    COUNTERS,
     Spot,
     State,
     Values,
@@ -34,9 +36,9 @@ from lc_memory.langchain.checkpoint_state import (
     put_writes,
     writes_of,
 )
-from lc_memory.langchain.checkpoint_threads import PAGE, Earlier, Known, Threads, busy
+from lc_memory.langchain.checkpoint_threads import PAGE, Earlier, Threads, busy
 from lc_memory.langchain.checkpoint_values import NOTHING, PIECE, Kept, Missing, Parts, pack
-from lc_memory.records import ABSENT, Expect, Namespace, Op, Query, Record, Seen, check_namespace
+from lc_memory.records import ABSENT, Expect, Namespace, Query, Record, Seen, check_namespace
 from lc_memory.store import RETRIES, Store
 
 
@@ -114,60 +116,53 @@ class Checkpointer(BaseCheckpointSaver[int]):
         id, parent, run = checkpoint["id"], get_checkpoint_id(config), complete.get("run_id")
         named = spot.config(id)
         name = None if run is None else self._run(run, codec)
-        known = self._threads.thread(spot)
         alone = False
-        with known.lock:
-            for attempt in range(RETRIES):
-                try:
-                    self._threads.begin(spot, known)
-                    before = [] if alone else self._before(known, spot, parent, complete, codec)
-                    parts, values = self._pack(spot, checkpoint, new_versions, before, codec)
-                except Missing:  # what came before is damaged; this one need not be
-                    known.forget()
-                    alone = True
-                    continue
-                held = None if attempt else ABSENT  # it is new, but for odd callers
-                put = put_state(spot, id, parent, rest, complete, values, codec, name, held)
-                # A backup may have been restored that knows nothing of what came before. That is
-                # asked first: the put may be of the same id.
-                ops: list[Op] = [*(Expect(*one.place) for one in before), put]
-                if parts.added:
-                    ops += parts.puts(spot.parts)
-                try:
-                    if parts.known or parts.added:
-                        closing = self.keep is not None
-                        self._threads.write(spot, ops, known, closing=closing)
-                    else:
-                        self._store.write([put])
-                except Conflict:
-                    continue
-                known.last = place = spot.states, id
-                known.remember(Earlier(place, values))
-                if parts.added:
-                    self._threads.shelf.keep(parts.added)
-                break
-            else:
-                raise busy(spot)
+        for attempt in range(RETRIES):
+            try:
+                before = [] if alone else self._before(spot, parent, complete, codec, attempt > 0)
+                parts, values = self._pack(spot, checkpoint, new_versions, before, codec)
+            except Missing:  # what came before is damaged; this one need not be
+                alone = True
+                continue
+            # What it relies on is asked first: the put may be of the same id.
+            relies = parts.known or complete.get(COUNTERS)
+            ops = [one.guard for one in before] if relies else []
+            at, held = len(ops), None if attempt else ABSENT  # it is new, but for odd callers
+            ops.append(put_state(spot, id, parent, rest, complete, values, codec, name, held))
+            if parts.added:
+                ops += parts.puts(spot.parts)
+            try:
+                record = self._store.write(ops)[at]
+            except Conflict:
+                continue
+            assert record is not None
+            self._threads.remember(spot, Earlier(id, values, Expect(spot.states, id, record)))
+            if parts.added:
+                self._threads.shelf.keep(parts.added)
+            break
+        else:
+            raise busy(spot)
         if self.keep is not None:
             self._retain(spot, self.keep, codec)
         return named
 
     def _before(
         self,
-        known: Known,
         spot: Spot,
         parent: str | None,
         metadata: CheckpointMetadata,
         codec: Codec,
+        again: bool,
     ) -> Sequence[Earlier]:
         """The checkpoint that one continues; for a subgraph's first one, those around it."""
-        recall = self._threads.recall
         if parent:
-            found = recall(known, spot, parent, codec)
+            found = self._threads.recall(spot, parent, codec, again=again)
             return [] if found is None else [found]
         around = (metadata.get("parents") or {}).items()
         others = [
-            recall(known, spot._replace(ns=ns), i, codec) for ns, i in around if ns != spot.ns
+            self._threads.recall(spot._replace(ns=ns), i, codec, again=again)
+            for ns, i in around
+            if ns != spot.ns
         ]
         return [one for one in others if one is not None]
 
@@ -182,7 +177,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """The parts to be added, and how the values of the channels are kept."""
         there = {name for one in before for _, kept in one.values.values() for name in kept.parts}
         parts = Parts(codec, self._threads.key(codec), there, self._threads.shelf.at_hand)
-        same = before[0].values if before and before[0].place[0] == spot.states else {}
+        same = before[0].values if before and before[0].guard.namespace == spot.states else {}
         values: dict[str, tuple[Any, Kept]] = {}
         given, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
         for channel in {**versions, **given}:
@@ -235,10 +230,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                     kept[idx] = Write(task_path, task_id, idx, channel, reference)
             put = put_writes(spot, checkpoint_id, list(kept.values()), names, codec, held)
             try:
-                if parts.added:
-                    self._threads.write(spot, [put, *parts.puts(spot.parts)])
-                else:
-                    self._store.write([put])
+                self._store.write([put, *parts.puts(spot.parts)])
                 return
             except Conflict:
                 held = self._store.get(put.namespace, put.key) or ABSENT
@@ -298,7 +290,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
             return unneeded([s for s in states if s.place not in gone], states, codec)
 
         for spot in {state.spot._replace(ns=""): None for state in found}:
-            self._threads.delete(spot, choose, codec)
+            Deletion(self._threads, spot, choose, codec).run()
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete the checkpoints of threads: ``"keep_latest"`` all but the latest of each
@@ -312,7 +304,7 @@ class Checkpointer(BaseCheckpointSaver[int]):
                 self.delete_thread(thread_id)
             else:
                 spot = self._spot(thread_id)
-                self._threads.delete(spot, lambda states: outdated(states, 1, codec), codec)
+                Deletion(self._threads, spot, lambda all: outdated(all, 1, codec), codec).run()
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of a thread, in one write, to another one."""
@@ -327,9 +319,15 @@ class Checkpointer(BaseCheckpointSaver[int]):
         """Delete what the latest checkpoints of the namespace leave behind."""
         if self._store.count(Query(spot.states, exact=True)) <= keep:
             return
-        self._threads.delete(
-            spot, lambda states: outdated(states, keep, codec, spot.ns), codec, sweep=False
-        )
+        ns = spot.ns
+        Deletion(
+            self._threads,
+            spot,
+            lambda states: outdated(states, keep, codec, ns),
+            codec,
+            sweep=False,
+            soon=None if keep == 1 else lambda states: outdated(states, keep - 1, codec, ns),
+        ).run()
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """1 after None, and the next one after a number; after a text of another saver's

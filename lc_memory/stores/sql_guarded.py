@@ -12,7 +12,6 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from lc_memory import values
 from lc_memory.records import ABSENT, Expect, Put, Record
 from lc_memory.rows import Row, Step, settle
 from lc_memory.store import Clock, Index
@@ -60,7 +59,7 @@ class Guarded:
             if type(op) is Expect:
                 bounds += write_namespace(step.namespace), step.key, now
                 if isinstance(op.seen, Record):
-                    bounds += op.seen.version, values.micros(op.seen.created_at)
+                    bounds += op.seen.stamp
                 conditions.append(isinstance(op.seen, Record))
             else:
                 row, record = settle(step, None, tick + at, now)
