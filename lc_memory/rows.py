@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from lc_memory import values
 from lc_memory.errors import Conflict, CorruptStore
 from lc_memory.records import (
+    ABSENT,
     Absent,
     Append,
     Clear,
@@ -140,8 +141,9 @@ def settle(step: Step, held: Row | None, tick: int, now: int) -> tuple[Row | Non
     op = step.op
     current = held if held is not None and held.lives_at(now) else None
     if isinstance(op, (Put, Append)):
-        if isinstance(op, Put) and op.replacing is not None:
-            check_seen(op.replacing, current, step.id)
+        seen = op.replacing if isinstance(op, Put) else None
+        if seen is not None and not (seen is ABSENT and current is None):
+            check_seen(seen, current, step.id)
         if current is None:
             first = step.namespace, step.key, step.text, 1, tick, tick, step.expires, op.owner
             row = _new_row(Row, first)  # Row(…) takes twice as long

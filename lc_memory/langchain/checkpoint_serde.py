@@ -17,6 +17,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 
 from lc_memory.errors import CorruptStore
+from lc_memory.records import Id
 
 #: An object as a serializer wrote it: what kind of bytes, and the bytes.
 Dumped: TypeAlias = tuple[str, bytes]
@@ -162,14 +163,15 @@ class Codec:
             return self.dump(item)
         return held
 
-    def seal(self, data: bytes, place: str) -> bytes:
-        """The bytes as they are stored at a place."""
+    def seal(self, data: bytes, place: Id | str) -> bytes:
+        """The bytes as they are stored at a place: the id of a record (but for the user's scope),
+        or the name of a part."""
         if self._cipher is not None:
             name, hidden = self._cipher.encrypt(_mark(place) + _zip(data))
             return _SEALED + ormsgpack.packb((name, hidden))
         return _zip(data)
 
-    def open(self, stored: bytes, place: str) -> bytes:
+    def open(self, stored: bytes, place: Id | str) -> bytes:
         """The inverse of :meth:`seal`. Raises CorruptStore unless it was stored at that place."""
         if (stored[:1] == _SEALED) != self.encrypts:
             state = "is not encrypted" if self.encrypts else "is encrypted, and no key was given"
@@ -209,8 +211,9 @@ def digest(data: bytes | Iterable[bytes], key: bytes = b"") -> str:
     return urlsafe_b64encode(made.digest()).decode().rstrip("=")
 
 
-def _mark(place: str) -> bytes:
-    marked = place.encode("utf-8", "surrogatepass")
+def _mark(place: Id | str) -> bytes:
+    text = place if isinstance(place, str) else "\0".join((*place[0], place[1]))
+    marked = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(marked, digest_size=_PLACE_BYTES).digest()
 
 

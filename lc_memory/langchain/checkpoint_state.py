@@ -102,12 +102,6 @@ def label(name: str) -> str:
     return name if fits else "#" + digest(name.encode("utf-8", "surrogatepass"))
 
 
-def place(id: Id) -> str:
-    """What a record's encryption is bound to: its id, but for the user's scope."""
-    namespace, key = id
-    return "\0".join((*namespace, key))
-
-
 class State(NamedTuple):
     """A checkpoint as it is stored: the values of its channels are references."""
 
@@ -157,7 +151,7 @@ class State(NamedTuple):
         *root, _, thread, ns = record.namespace
         named = record.value.get("thread", thread), record.value.get("ns", ns)
         spot = _known_spot(tuple(root), *named)
-        data = codec.open(record.value["state"], place(record.id))
+        data = codec.open(record.value["state"], record.id)
         checkpoint, metadata, parent, values = unframe(data)
         return cls(spot, record.key, parent, checkpoint, metadata, values, record)
 
@@ -179,10 +173,11 @@ def put_state(
     data = codec.framed((checkpoint, metadata, parent, references))
     if data is None:
         data = frame((codec.dump(checkpoint), codec.dump(metadata), parent, references))
-    value: dict[str, Any] = {"state": codec.seal(data, place((spot.states, id)))}
-    for name, text, told in zip(_NAMES, (spot.thread, spot.ns), spot.states[-2:], strict=True):
-        if told != text:
-            value[name] = text
+    value: dict[str, Any] = {"state": codec.seal(data, (spot.states, id))}
+    names, labels = (spot.thread, spot.ns), spot.states[-2:]
+    if names != labels:
+        told = zip(_NAMES, names, labels, strict=True)
+        value.update({field: name for field, name, label in told if name != label})
     if run is not None:
         value["run"] = run
     return Put(spot.states, id, value, None, held)
@@ -211,7 +206,7 @@ def put_writes(
     task = writes[0].task
     id = spot.writes(checkpoint_id), label(task)
     data = frame([(path, idx, channel, kept) for path, _, idx, channel, kept in writes])
-    value: dict[str, Any] = {"writes": codec.seal(data, place(id))}
+    value: dict[str, Any] = {"writes": codec.seal(data, id)}
     if label(task) != task:
         value["task"] = task
     if parts:
@@ -222,5 +217,5 @@ def put_writes(
 def writes_of(record: Record, codec: Codec) -> list[Write]:
     """The writes that a record holds."""
     task = record.value.get("task", record.key)
-    held = unframe(codec.open(record.value["writes"], place(record.id)))
+    held = unframe(codec.open(record.value["writes"], record.id))
     return [Write(path, task, idx, channel, kept) for path, idx, channel, kept in held]

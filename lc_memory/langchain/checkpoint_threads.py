@@ -22,7 +22,6 @@ from lc_memory.langchain.checkpoint_state import (
     State,
     Values,
     label,
-    place,
 )
 from lc_memory.langchain.checkpoint_values import (
     Missing,
@@ -82,14 +81,14 @@ class Threads:
         return self._key
 
     def _read_key(self, codec: Codec) -> bytes:
-        made = codec.seal(frame(secrets.token_bytes(32)), place(self._secret))
+        made = codec.seal(frame(secrets.token_bytes(32)), self._secret)
         try:
             record = self.store.get(*self._secret) or self.store.put(
                 *self._secret, {"key": made}, replacing=ABSENT
             )
         except Conflict:  # another process was first
             return self._read_key(codec)
-        key: bytes = unframe(codec.open(record.value["key"], place(self._secret)))
+        key: bytes = unframe(codec.open(record.value["key"], self._secret))
         return key
 
     # -- reading ---------------------------------------------------------------------------
@@ -201,7 +200,7 @@ def _copies(records: Iterable[Record], target: Spot, codec: Codec) -> Iterator[P
             value["thread"] = target.thread
         for name in ("state", "writes"):
             if name in value:
-                value[name] = codec.seal(codec.open(value[name], place(record.id)), place(id))
+                value[name] = codec.seal(codec.open(value[name], record.id), id)
         yield Put(*id, value)
 
 

@@ -152,6 +152,11 @@ class Handle(Layer):
             raise AccessDenied(f"{place!r}: these are the library's own records")
         return spare_system(self.inner, ops) if () in firsts else ops
 
+    def write(self, ops: Sequence[Op]) -> list[Record | None]:
+        entered = self.enter(ops)
+        done = self.inner.write(entered)
+        return done if entered is ops else asked(ops, entered, done)
+
     def write_many(self, batches: Sequence[Sequence[Op]]) -> list[Outcome]:
         try:
             firsts = {op.namespace[:1] for ops in batches for op in ops}

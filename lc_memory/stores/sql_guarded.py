@@ -17,7 +17,7 @@ from lc_memory.rows import Row, Step, settle
 from lc_memory.store import Clock, Index
 from lc_memory.stores.names import read_namespace, write_namespace
 from lc_memory.stores.sql_batch import WORDS
-from lc_memory.stores.sql_single import NEW, inserting, told
+from lc_memory.stores.sql_single import NEW, inserting, is_bare, told
 
 if TYPE_CHECKING:
     from lc_memory.stores.database import Database
@@ -40,7 +40,7 @@ class Guarded:
 
     def write(self, batches: Sequence[Sequence[Step]]) -> list[list[Record | None]] | None:
         """Carry out all of the batches; None if they are a transaction's to do."""
-        steps = [*chain.from_iterable(batches)]
+        steps = batches[0] if len(batches) == 1 else [*chain.from_iterable(batches)]
         count = len(steps)
         if count > _MOST or not all(map(_conditional, batches)):
             return None
@@ -60,7 +60,9 @@ class Guarded:
                 bounds += write_namespace(step.namespace), step.key, now
                 if isinstance(op.seen, Record):
                     bounds += op.seen.stamp
-                conditions.append(isinstance(op.seen, Record))
+                    conditions.append(True)
+                else:
+                    conditions.append(False)
             else:
                 row, record = settle(step, None, tick + at, now)
                 assert row is not None
@@ -82,9 +84,10 @@ class Guarded:
     ) -> tuple[str, Sequence[Any]]:
         """What inserts the rows if the conditions hold, and what is bound of the rows."""
         guards = _guards(conditions, self._database.holding)
-        bare = all(row.expires is None and row.owner is None for row in rows)
         if len(rows) == 1:
+            bare = is_bare(rows[0])
             return inserting(self._database, bare, guards), told(rows[0], bare)
+        bare = all(map(is_bare, rows))
         source, new = self._database.table_of([told(row, bare) for row in rows])
         return _inserting_all(source, bare, guards), new
 

@@ -177,6 +177,11 @@ def _inserting(new_row: str, number: str, bare: bool, further: str) -> str:
     return f"{NEW[bare]} {new_row.format(marks, further)}"
 
 
+def is_bare(row: Row) -> bool:
+    """Whether it does not expire and is nobody's."""
+    return row.expires is None and row.owner is None
+
+
 def told(row: Row, bare: bool) -> list[Any]:
     """What is bound of a new record."""
     return [write_namespace(row[0]), row[1], row[2], *(row[4:6] if bare else row[4:])]

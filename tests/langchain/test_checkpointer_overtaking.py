@@ -16,7 +16,7 @@ from lc_memory import Checkpointer, Memory
 from lc_memory.langchain.checkpoint_deletion import Deletion
 from lc_memory.langchain.checkpoint_pruning import outdated
 from lc_memory.langchain.checkpoint_serde import frame
-from lc_memory.langchain.checkpoint_state import Spot, State, place
+from lc_memory.langchain.checkpoint_state import Spot, State
 from lc_memory.langchain.checkpoint_values import Parts
 from lc_memory.layers.base import Layer
 from lc_memory.records import Id, Op, Page, Put, Query, Record
@@ -343,7 +343,7 @@ def test_what_was_written_before_is_read(memory: Memory, chunked: int) -> None:
     state = State.of(record, codec)
     dumps = codec.dump(state.checkpoint), codec.dump(state.metadata)
     older = frame((*dumps, None, {"messages": (1, here)}))
-    put = Put(*record.id, {"state": codec.seal(older, place(record.id))})
+    put = Put(*record.id, {"state": codec.seal(older, record.id)})
     memory.backend.write([put, *parts.puts(SPOT.parts)])
     assert latest(memory) == messages
     found = saver.get_tuple(config)
