@@ -92,4 +92,7 @@ def page_before_more(records: list[Record], query: Query) -> Page:
     """A full page, with the cursor of the next one."""
     if not records:
         return Page([])
-    return Page(records, write_cursor(query.sort, position(records[-1], query.sort)))
+    last, order = records[-1], query.sort
+    if order.attribute is None:  # the value is the caller's, who may change it
+        return Page(records, write_cursor(order, position(last, order)))
+    return Page(records, lambda: write_cursor(order, position(last, order)))

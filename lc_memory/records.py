@@ -375,12 +375,37 @@ class Query:
         return covered == self.prefix and (self.within is None or self.within.allow(id))
 
 
-@dataclass(frozen=True, slots=True)
 class Page:
-    """Some records, and the cursor of the next page (None: there is none)."""
+    """Some records, and the cursor of the next page (None: there is none), which may be made
+    when it is first asked for."""
 
-    records: list[Record]
-    cursor: str | None = None
+    __slots__ = ("_cursor", "records")
+
+    def __init__(
+        self, records: list[Record], cursor: str | Callable[[], str] | None = None
+    ) -> None:
+        self.records = records
+        self._cursor = cursor
+
+    @property
+    def cursor(self) -> str | None:
+        if callable(self._cursor):
+            self._cursor = self._cursor()
+        return self._cursor
+
+    def having(self, records: list[Record]) -> Page:
+        """These records, and the same cursor."""
+        return Page(records, self._cursor)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        return (self.records, self.cursor) == (other.records, other.cursor)
+
+    __hash__ = None  # type: ignore[assignment]  # a list has none
+
+    def __repr__(self) -> str:
+        return f"Page({self.records!r}, {self.cursor!r})"
 
 
 def check_name(text: object, what: str = "key") -> str:

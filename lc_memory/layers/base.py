@@ -252,7 +252,7 @@ def find_through(
         return page_of(map(lift, inner.find(stored).records), query)
     if query.node is None:
         page = inner.find(query)
-        return Page([lift(record) for record in page.records], page.cursor)
+        return page.having([lift(record) for record in page.records])
     wanted = None if query.limit is None else query.offset + query.limit + 1
     stored = replace(query, filter=weaker, limit=wanted, offset=0)
     found: list[Record] = []

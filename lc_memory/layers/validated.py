@@ -66,7 +66,7 @@ class Validated(Layer):
         if self.schemas.upgrade:
             return find_through(self.inner, query, self._weaker(query), self._lifted)
         page = self.inner.find(query)
-        return Page([self._lifted(record) for record in page.records], page.cursor)
+        return page.having([self._lifted(record) for record in page.records])
 
     def search(self, search: Search) -> list[Hit]:
         return self.inner.search(replace(search, lift=self._lifted))
